@@ -1,0 +1,29 @@
+// One device, one stream, and what ops keep between calls.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <memory>
+
+#include "../../src/core/error.h"
+
+namespace fewbit::cuda {
+
+class CublasLt;  // cuda/cublaslt/cublaslt.h
+
+struct Context {
+  int device = 0;
+  cudaDeviceProp properties{};
+  cudaStream_t stream = nullptr;
+  // Null when the library was not found; ops then use fewbit's own kernels.
+  std::shared_ptr<CublasLt> cublaslt;
+};
+
+// Throws Error("ERR_FEWBIT_CUDA" or "ERR_FEWBIT_OUT_OF_MEMORY") with CUDA's text and what was
+// attempted.
+void check(cudaError_t error, const char* attempted);
+
+// After every kernel launch.
+inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
+
+}  // namespace fewbit::cuda
