@@ -1,18 +1,18 @@
-// Vector-wise absmax quantization with the outlier split of LLM.int8() (arXiv 2208.07339, section
-// 3).
-//   columns     = sorted { k : max_m |x[m, k]| >= threshold }, their number in count; none if
-//   threshold = 0 scales[m]   = max |x[m, k]| over k not in columns                       (mode 0,
-//   paper)
+// Vector-wise absmax quantization with the outlier split of LLM.int8()
+// (arXiv 2208.07339, section 3).
+//   columns     = sorted { k : max_m |x[m, k]| >= threshold }, their number in count;
+//                 none if threshold = 0
+//   scales[m]   = max |x[m, k]| over k not in columns                       (mode 0, paper)
 //               = max |x[m, k]| over all k with |x[m, k]| < threshold       (mode 1, bitsandbytes)
-//   codes[m, k] = clamp(round_half_even(x[m, k] * (127 / scales[m])), -127, 127); 0 in outlier
-//   columns,
-//                 0 for every column from K to Kp, 0 in a row whose scale is 0.
+//   codes[m, k] = clamp(round_half_even(x[m, k] * (127 / scales[m])), -127, 127);
+//                 0 in outlier columns, in columns K .. Kp and in a row whose scale is 0
 // The arithmetic is fp32: one division per row, one multiplication per value. A NaN among the
 // values that count for a row makes its scale NaN (and so its output), and its codes 0. With
 // threshold 0 an infinity does the same; with a threshold it is an outlier and goes through the
-// 16-bit path. stats, when given: stats[0] += rows * (columns quantized to int8), stats[1] += rows
-// * K; all-zero padding rows are not told apart. x float[M, K]; codes i8[M, Kp], Kp >= K; scales
-// f32[M]; columns i32[K]; count i32[1]; stats i64[2].
+// 16-bit path.
+// stats, when given: stats[0] += M * (columns that went to int8), stats[1] += M * K.
+// x float[M, K]; codes i8[>=M, Kp], Kp >= K; scales f32[>=M]; columns i32[K]; count i32[1];
+// stats i64[2].
 #pragma once
 
 #include "../core/op_spec.h"

@@ -1,16 +1,18 @@
 // The matrix product of LLM.int8() (arXiv 2208.07339, section 3), on what int8_quantize left:
-//   acc[m, n] = sum_k codes[m, k] * weight[n, k]                                   (exact, int32)
+//   acc[m, n] = sum_k codes[m, k] * weight[n, k]                                    (exact, int32)
 //   y[m, n]   = acc * scales[m] * weight_scales[n] / 127^2 + bias[n]
-//             + sum_{o in columns[0 .. count)} x[m, o] * w16[n, o]                 (fp32)
-//   w16[n, o] = kept[kept_slots[o], n] where kept_slots[o] >= 0, else weight[n, o] *
-//   weight_scales[n] / 127
+//             + sum_{o in columns[0 .. count)} x[m, o] * w16[n, o]                  (fp32)
+//   w16[n, o] = kept[kept_slots[o], n] where kept_slots[o] >= 0,
+//               else weight[n, o] * weight_scales[n] / 127
 // Mode 0 (paper) rounds once, at the end. Mode 1 (bitsandbytes) ignores kept, rounds w16 and the
 // int8 part with its bias to the 16-bit dtype (fp16 when out is f32), then adds the outlier part
-// and rounds again. activation: 0 none, 1 relu. codes i8[>=M, Kp], scales f32[>=M], columns i32[K],
-// count i32[1], x float[M, K], weight i8[Np, Kp] with zero rows from N to Np, weight_scales f32[N],
-// bias float[N], kept_slots i32[K], kept float[S, N], out[M, N] of the dtype of x, or f32. Kp is a
-// multiple of 16 and Np a multiple of 16. M is out's; without columns there is no outlier part and
-// x is not needed.
+// and rounds again. activation: 0 none, 1 relu.
+// M is out's; without columns there is no outlier part and x is not needed. kept_slots without kept
+// is ignored.
+// codes i8[>=M, Kp], scales f32[>=M], columns i32[K], count i32[1], x float[M, K],
+// weight i8[Np, Kp] with zero rows from N to Np, weight_scales f32[N], bias float[N],
+// kept_slots i32[K], kept float[S, N], out[M, N] of the dtype of x, or f32.
+// Kp and Np are multiples of 16.
 #pragma once
 
 #include "../core/op_spec.h"
