@@ -1,0 +1,18 @@
+# fewbit.node: host C++ only, nothing of CUDA.
+fewbit_sources(addon_sources src .cpp)
+
+add_library(fewbit MODULE ${addon_sources})
+set_target_properties(fewbit PROPERTIES
+  PREFIX "" SUFFIX ".node"
+  CXX_STANDARD 20 CXX_STANDARD_REQUIRED ON CXX_EXTENSIONS OFF
+  CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
+  POSITION_INDEPENDENT_CODE ON)
+target_include_directories(fewbit SYSTEM PRIVATE ${CMAKE_JS_INC})
+target_compile_definitions(fewbit PRIVATE
+  NAPI_VERSION=9 NAPI_CPP_EXCEPTIONS NODE_ADDON_API_REQUIRE_BASIC_FINALIZERS)
+# The scalar CPU path is the reference of every op, so its rounding must not depend on the compiler
+# fusing multiplications and additions.
+target_compile_options(fewbit PRIVATE -fexceptions -ffp-contract=off -pthread -Wall -Wextra)
+target_link_options(fewbit PRIVATE
+  -static-libstdc++ -static-libgcc -Wl,--exclude-libs,ALL -pthread)
+target_link_libraries(fewbit PRIVATE ${CMAKE_JS_LIB} ${CMAKE_DL_LIBS})

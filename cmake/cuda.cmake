@@ -1,0 +1,82 @@
+# libfewbit_cuda.so: device code of cuda/, machine code for each architecture and no PTX, with the
+# CUDA runtime inside, so that it loads on hosts without a toolkit.
+#
+# nvcc is called by custom commands, not through CMake's CUDA language, because a machine without
+# nvcc must still configure and build the addon.
+set(FEWBIT_CUDA AUTO CACHE STRING "Build the CUDA back end: ON, OFF, or AUTO (where nvcc is found)")
+set(FEWBIT_CUDA_ARCHS "80;86;89;90a;100;120" CACHE STRING "GPU architectures to compile for")
+set(FEWBIT_NVCC_THREADS 1 CACHE STRING "Architectures that one nvcc compiles at a time")
+
+set(cuda_library ${CMAKE_LIBRARY_OUTPUT_DIRECTORY}/libfewbit_cuda.so)
+
+if(NOT FEWBIT_CUDA)
+  message(STATUS "CUDA back end: not built, FEWBIT_CUDA is ${FEWBIT_CUDA}")
+  file(REMOVE ${cuda_library})
+  return()
+endif()
+
+find_program(FEWBIT_NVCC nvcc
+  HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+if(NOT FEWBIT_NVCC)
+  if(FEWBIT_CUDA STREQUAL AUTO)
+    message(STATUS "CUDA back end: not built, nvcc was not found in PATH, CUDA_HOME or /usr/local/cuda")
+    return()
+  endif()
+  message(FATAL_ERROR "FEWBIT_CUDA is ON, but nvcc was not found in PATH, CUDA_HOME or /usr/local/cuda")
+endif()
+
+# Older toolkits lack the newest architectures: leave those out and say so.
+execute_process(COMMAND ${FEWBIT_NVCC} --list-gpu-code
+  OUTPUT_VARIABLE known_codes COMMAND_ERROR_IS_FATAL ANY)
+set(gencode "")
+set(built_archs "")
+foreach(arch ${FEWBIT_CUDA_ARCHS})
+  string(REGEX MATCH "^[0-9]+" number ${arch})
+  if(known_codes MATCHES "sm_${number}\n")
+    list(APPEND gencode -gencode arch=compute_${arch},code=sm_${arch})
+    list(APPEND built_archs ${arch})
+  else()
+    message(STATUS "CUDA back end: ${FEWBIT_NVCC} cannot compile for sm_${arch}, left out")
+  endif()
+endforeach()
+if(NOT gencode)
+  message(FATAL_ERROR "${FEWBIT_NVCC} knows none of FEWBIT_CUDA_ARCHS=${FEWBIT_CUDA_ARCHS}")
+endif()
+string(REPLACE ";" " " built_archs "${built_archs}")
+message(STATUS "CUDA back end: ${FEWBIT_NVCC} for sm ${built_archs}")
+
+execute_process(COMMAND ${FEWBIT_NVCC} --help OUTPUT_VARIABLE nvcc_help COMMAND_ERROR_IS_FATAL ANY)
+if(nvcc_help MATCHES "--compress-mode")
+  set(compress --compress-mode=size)
+else()
+  set(compress -Xfatbin -compress-all)
+endif()
+
+set(host_flags -std=c++20 -O3 -Xcompiler=-fPIC,-fvisibility=hidden,-Wall)
+set(device_flags --expt-relaxed-constexpr ${gencode} ${compress} --threads ${FEWBIT_NVCC_THREADS})
+
+fewbit_sources(cuda_sources cuda .cu .cpp)
+set(cuda_objects "")
+foreach(source ${cuda_sources})
+  file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR} ${source})
+  set(object ${CMAKE_BINARY_DIR}/${name}.o)
+  get_filename_component(folder ${object} DIRECTORY)
+  file(MAKE_DIRECTORY ${folder})
+  set(flags ${host_flags})
+  if(source MATCHES "\\.cu$")
+    list(APPEND flags ${device_flags})
+  endif()
+  add_custom_command(OUTPUT ${object}
+    COMMAND ${FEWBIT_NVCC} ${flags} -MMD -MT ${object} -MF ${object}.d -c ${source} -o ${object}
+    DEPENDS ${source} DEPFILE ${object}.d
+    COMMENT "Compiling ${name}" VERBATIM)
+  list(APPEND cuda_objects ${object})
+endforeach()
+
+add_custom_command(OUTPUT ${cuda_library}
+  COMMAND ${FEWBIT_NVCC} -shared -cudart static ${gencode} ${cuda_objects} -o ${cuda_library}
+    -Xcompiler=-static-libstdc++,-static-libgcc -Xlinker=--exclude-libs,ALL,--no-undefined
+    -ldl -lrt -lpthread
+  DEPENDS ${cuda_objects}
+  COMMENT "Linking libfewbit_cuda.so" VERBATIM)
+add_custom_target(fewbit_cuda ALL DEPENDS ${cuda_library})

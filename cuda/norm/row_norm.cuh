@@ -1,0 +1,221 @@
+// Normalisation of rows, with the residual sum fused in: what rms_norm and layer_norm share.
+#pragma once
+
+#include "../common/context.h"
+#include "../common/convert.cuh"
+#include "../common/dependency.cuh"
+#include "../common/launch.h"
+#include "../common/reduce.cuh"
+
+namespace fewbit::cuda {
+
+enum class Norm { Rms, Layer };
+
+template <class T>
+struct RowNorm {
+  const T* x;
+  T* residual;         // null: none
+  const void* weight;  // null: ones
+  const void* bias;    // null: zeros
+  T* out;
+  DType weight_dtype;  // of bias too
+  int64_t columns;
+  float eps;
+
+  __device__ float scale_at(int64_t column) const {
+    return weight ? load_float(weight, weight_dtype, column) : 1.0f;
+  }
+  __device__ float shift_at(int64_t column) const {
+    return bias ? load_float(bias, weight_dtype, column) : 0.0f;
+  }
+};
+
+__device__ __forceinline__ void prefetch(const void* data, DType dtype, int64_t index) {
+  if (!data) return;
+  const char* address = static_cast<const char*>(data) + index * (dtype == DType::F32 ? 4 : 2);
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+}
+
+// Count consecutive elements of a weight or bias, aligned to 16 bytes.
+template <int Count>
+__device__ __forceinline__ void load_floats(float (&to)[Count], const void* data, DType dtype,
+                                            int64_t index) {
+  const auto convert = [&](auto zero) {
+    using T = decltype(zero);
+    constexpr int kLoads = Count * sizeof(T) >= 16 ? Count / kVectorSize<T> : 1;
+    constexpr int kPerLoad = Count / kLoads;
+    struct alignas(kPerLoad * sizeof(T)) Piece {
+      T value[kPerLoad];
+    };
+#pragma unroll
+    for (int load = 0; load < kLoads; ++load) {
+      const Piece piece =
+          reinterpret_cast<const Piece*>(static_cast<const T*>(data) + index)[load];
+#pragma unroll
+      for (int i = 0; i < kPerLoad; ++i) to[load * kPerLoad + i] = to_float(piece.value[i]);
+    }
+  };
+  if (dtype == DType::F16) {
+    convert(__half{});
+  } else if (dtype == DType::BF16) {
+    convert(__nv_bfloat16{});
+  } else {
+    convert(float{});
+  }
+}
+
+// The row stays in registers: one read, one write. Threads * Vectors vectors cover it.
+template <Norm Kind, class T, int Threads, int Vectors>
+__global__ void __launch_bounds__(Threads) row_norm_kernel(const RowNorm<T> norm) {
+  constexpr int kWidth = kVectorSize<T>;
+  __shared__ float scratch[2][Threads / 32];
+  const int64_t start = static_cast<int64_t>(blockIdx.x) * norm.columns;
+  const auto column_of = [&](int vector) {
+    return (static_cast<int64_t>(vector) * Threads + threadIdx.x) * kWidth;
+  };
+
+  // Weights are cold in every step: their way into L2 overlaps the end of the kernel before. They
+  // are read only after the wait, since that kernel may have made them.
+#pragma unroll
+  for (int v = 0; v < Vectors; ++v) {
+    if (column_of(v) >= norm.columns) continue;
+    prefetch(norm.weight, norm.weight_dtype, column_of(v));
+    prefetch(norm.bias, norm.weight_dtype, column_of(v));
+  }
+  wait_for_predecessor();
+  start_successor();
+
+  float scale[Vectors][kWidth], shift[Vectors][kWidth];
+#pragma unroll
+  for (int v = 0; v < Vectors; ++v) {
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) scale[v][i] = 1.0f, shift[v][i] = 0.0f;
+    if (column_of(v) >= norm.columns) continue;
+    if (norm.weight) load_floats(scale[v], norm.weight, norm.weight_dtype, column_of(v));
+    if (Kind == Norm::Layer && norm.bias) {
+      load_floats(shift[v], norm.bias, norm.weight_dtype, column_of(v));
+    }
+  }
+  float value[Vectors][kWidth];
+  float sum = 0.0f;
+#pragma unroll
+  for (int v = 0; v < Vectors; ++v) {
+    const int64_t column = column_of(v);
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) value[v][i] = 0.0f;
+    if (column < norm.columns) {
+      const Vector<T> x = load_vector(norm.x + start + column);
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) value[v][i] = to_float(x.value[i]);
+      if (norm.residual) {
+        Vector<T> total = load_vector(static_cast<const T*>(norm.residual + start + column));
+#pragma unroll
+        for (int i = 0; i < kWidth; ++i) {
+          total.value[i] = from_float<T>(to_float(total.value[i]) + value[v][i]);
+          value[v][i] = to_float(total.value[i]);
+        }
+        store_vector(norm.residual + start + column, total);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) {
+      sum += Kind == Norm::Layer ? value[v][i] : value[v][i] * value[v][i];
+    }
+  }
+  sum = block_reduce<Threads>(sum, Sum{}, scratch[0]);
+
+  const float columns = static_cast<float>(norm.columns);
+  float mean = 0.0f;
+  if constexpr (Kind == Norm::Layer) {
+    mean = sum / columns;
+    sum = 0.0f;
+#pragma unroll
+    for (int v = 0; v < Vectors; ++v) {
+      if (column_of(v) >= norm.columns) continue;
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) {
+        value[v][i] -= mean;
+        sum += value[v][i] * value[v][i];
+      }
+    }
+    sum = block_reduce<Threads>(sum, Sum{}, scratch[1]);
+  }
+  const float inverse = 1.0f / sqrtf(sum / columns + norm.eps);
+
+#pragma unroll
+  for (int v = 0; v < Vectors; ++v) {
+    const int64_t column = column_of(v);
+    if (column >= norm.columns) continue;
+    Vector<T> result;
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) {
+      result.value[i] = from_float<T>(value[v][i] * inverse * scale[v][i] + shift[v][i]);
+    }
+    store_vector(norm.out + start + column, result);
+  }
+}
+
+// Any width and alignment: element by element, the row read once per pass.
+template <Norm Kind, class T>
+__global__ void __launch_bounds__(512) any_row_norm_kernel(const RowNorm<T> norm) {
+  constexpr int kThreads = 512;
+  __shared__ float scratch[2][kThreads / 32];
+  const int64_t start = static_cast<int64_t>(blockIdx.x) * norm.columns;
+  wait_for_predecessor();
+  start_successor();
+
+  float sum = 0.0f;
+  for (int64_t column = threadIdx.x; column < norm.columns; column += kThreads) {
+    T value = norm.x[start + column];
+    if (norm.residual) {
+      value = from_float<T>(to_float(norm.residual[start + column]) + to_float(value));
+      norm.residual[start + column] = value;
+    }
+    const float v = to_float(value);
+    sum += Kind == Norm::Layer ? v : v * v;
+  }
+  sum = block_reduce<kThreads>(sum, Sum{}, scratch[0]);
+
+  // Each thread reads again only what it wrote or what nobody has written yet: out may be x.
+  const T* values = norm.residual ? norm.residual : norm.x;
+  const float columns = static_cast<float>(norm.columns);
+  float mean = 0.0f;
+  if constexpr (Kind == Norm::Layer) {
+    mean = sum / columns;
+    sum = 0.0f;
+    for (int64_t column = threadIdx.x; column < norm.columns; column += kThreads) {
+      const float centred = to_float(values[start + column]) - mean;
+      sum += centred * centred;
+    }
+    sum = block_reduce<kThreads>(sum, Sum{}, scratch[1]);
+  }
+  const float inverse = 1.0f / sqrtf(sum / columns + norm.eps);
+  for (int64_t column = threadIdx.x; column < norm.columns; column += kThreads) {
+    const float centred = to_float(values[start + column]) - mean;
+    norm.out[start + column] =
+        from_float<T>(centred * inverse * norm.scale_at(column) + norm.shift_at(column));
+  }
+}
+
+template <Norm Kind, class T>
+void run_row_norm(const char* name, Context& context, int64_t rows, const RowNorm<T>& norm) {
+  if (rows <= 0 || norm.columns <= 0) return;
+  Launch config{.name = name, .grid = dim3(static_cast<unsigned>(rows)), .overlap = true};
+  const auto go = [&](void (*kernel)(RowNorm<T>), unsigned threads) {
+    config.block = dim3(threads);
+    launch(config, context, kernel, norm);
+  };
+  bool aligned = true;
+  for (const void* data : {static_cast<const void*>(norm.x), static_cast<const void*>(norm.residual),
+                           static_cast<const void*>(norm.out), norm.weight, norm.bias}) {
+    aligned = aligned && vector_aligned(data, norm.columns, sizeof(T));
+  }
+  const int64_t vectors = norm.columns / kVectorSize<T>;
+  if (!aligned || vectors > 4096) return go(any_row_norm_kernel<Kind, T>, 512);
+  if (vectors <= 128) return go(row_norm_kernel<Kind, T, 128, 1>, 128);
+  if (vectors <= 512) return go(row_norm_kernel<Kind, T, 512, 1>, 512);
+  if (vectors <= 1024) return go(row_norm_kernel<Kind, T, 1024, 1>, 1024);
+  go(row_norm_kernel<Kind, T, 1024, 4>, 1024);
+}
+
+}  // namespace fewbit::cuda

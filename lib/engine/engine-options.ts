@@ -1,0 +1,94 @@
+import { OptionsError } from '../errors';
+import type { CausalLM } from '../nn/causal-lm';
+import { tokenIds, wholeNumber } from './checks';
+import { pageBytes } from './kv-cache';
+
+/** Sizes of an engine. All memory of the cache is taken when the engine is made. */
+export interface EngineOptions {
+  /** Most sequences that are decoded together; default 16. Further requests wait. */
+  maxBatch?: number;
+  /** Most tokens of one sequence; default 4096, or the model's limit if that is lower. */
+  maxContext?: number;
+  /** Tokens of one cache page; default 64. */
+  pageSize?: number;
+  /**
+   * Pages of the cache. Default: as many as `maxBatch` sequences of `maxContext` tokens fill, within
+   * a quarter of the device's free memory, and at least what one such sequence fills. When requests
+   * outgrow the cache, the newest waits and is recomputed later.
+   */
+  pages?: number;
+  /** Memory of the cache in bytes, instead of `pages`. */
+  kvBytes?: number;
+  /** Most prompt tokens that go through the model at once, a power of two; default 512. */
+  maxChunk?: number;
+  /**
+   * Whether the next decode step starts before the tokens of the last one are read; default: on
+   * CUDA only. The end of a sequence then costs one wasted step, and the device never waits.
+   */
+  lookahead?: boolean;
+  /** Tokens that end a text, from the model's generation config; default none. */
+  eosTokenIds?: readonly number[];
+}
+
+/** `EngineOptions` after validation, with every default filled in. */
+export interface EngineSizes {
+  readonly maxBatch: number;
+  readonly maxContext: number;
+  readonly pageSize: number;
+  readonly pages: number;
+  readonly maxChunk: number;
+  readonly lookahead: boolean;
+  readonly eosTokenIds: readonly number[];
+}
+
+export const MIN_CHUNK = 16;
+
+/** @throws OptionsError naming the option, its value and what is allowed */
+export function engineSizes(model: CausalLM, options: EngineOptions): EngineSizes {
+  const { vocabSize, maxPositions } = model;
+  const maxBatch = wholeNumber('maxBatch', options.maxBatch ?? 16, 1, 4096);
+  const maxContext = wholeNumber(
+    'maxContext',
+    options.maxContext ?? Math.min(maxPositions, 4096),
+    1,
+    maxPositions,
+  );
+  const pageSize = wholeNumber('pageSize', options.pageSize ?? 64, 1, 4096);
+  const maxChunk = wholeNumber('maxChunk', options.maxChunk ?? 512, MIN_CHUNK, 65536);
+  if (!Number.isInteger(Math.log2(maxChunk))) {
+    throw new OptionsError(`maxChunk must be a power of two, got ${maxChunk}`);
+  }
+  return {
+    maxBatch,
+    maxContext,
+    pageSize,
+    maxChunk,
+    pages: cachePages(model, options, { maxBatch, maxContext, pageSize }),
+    lookahead: options.lookahead ?? model.device.type === 'cuda',
+    eosTokenIds: tokenIds('eosTokenIds', options.eosTokenIds ?? [], vocabSize),
+  };
+}
+
+function cachePages(
+  model: CausalLM,
+  options: EngineOptions,
+  { maxBatch, maxContext, pageSize }: { maxBatch: number; maxContext: number; pageSize: number },
+): number {
+  const bytes = pageBytes(model.cacheShape, pageSize);
+  if (options.pages !== undefined && options.kvBytes !== undefined) {
+    throw new OptionsError('pages and kvBytes say the same thing: give one of them');
+  }
+  if (options.pages !== undefined) return wholeNumber('pages', options.pages, 1, 2 ** 31 - 1);
+  if (options.kvBytes !== undefined) {
+    const kvBytes = wholeNumber('kvBytes', options.kvBytes, 0, Number.MAX_SAFE_INTEGER);
+    if (kvBytes < bytes) {
+      throw new OptionsError(
+        `kvBytes is ${kvBytes}, less than one page of ${pageSize} tokens (${bytes} bytes)`,
+      );
+    }
+    return Math.floor(kvBytes / bytes);
+  }
+  const perSequence = Math.ceil(maxContext / pageSize);
+  const affordable = Math.floor(model.device.memory().free / 4 / bytes);
+  return Math.max(perSequence, Math.min(perSequence * maxBatch, affordable));
+}

@@ -1,0 +1,45 @@
+import type { Device } from '../device';
+import type { DType } from '../native';
+import type { LayerCache } from '../ops';
+import type { Tensor } from '../tensor';
+
+/**
+ * The rows that go through a model together: tokens of one or more sequences. Padding rows carry
+ * id -1, position -1 and slot -1; attention and cache writes ignore them.
+ */
+export interface ForwardBatch {
+  /** i32[T] token ids. */
+  ids: Tensor;
+  /** i32[T] place of each token in its own sequence, from 0. */
+  positions: Tensor;
+  /** i32[T] where the token's key and value go: page * pageSize + offset. */
+  slots: Tensor;
+  /** i32[T] which row of the block table belongs to the token's sequence. */
+  sequences: Tensor;
+  /** i32[S, P] pages of each sequence in order, -1 where there is none. */
+  blockTable: Tensor;
+  cache: LayerCache[];
+  /** Whether no two rows belong to the same sequence. */
+  decode: boolean;
+}
+
+/** What the paged cache of a model looks like. */
+export interface CacheShape {
+  layers: number;
+  kvHeads: number;
+  headDim: number;
+  dtype: DType;
+}
+
+/** A decoder with a language-model head, whatever its architecture and the method of its layers. */
+export interface CausalLM {
+  readonly device: Device;
+  readonly vocabSize: number;
+  /** Longest sequence that the model (its position table, or `maxContext`) allows. */
+  readonly maxPositions: number;
+  readonly cacheShape: CacheShape;
+  /** Runs (or records) all layers and the final norm. Returns hidden states float[T, D]. */
+  forward(batch: ForwardBatch): Tensor;
+  /** Runs (or records) the head. hidden float[R, D] to logits f32[R, vocabSize]. */
+  logits(hidden: Tensor): Tensor;
+}
