@@ -56,6 +56,8 @@ set(host_flags -std=c++20 -O3 -Xcompiler=-fPIC,-fvisibility=hidden,-Wall)
 set(device_flags --expt-relaxed-constexpr ${gencode} ${compress} --threads ${FEWBIT_NVCC_THREADS})
 
 fewbit_sources(cuda_sources cuda .cu .cpp)
+# The op declarations (src/ops, headers) that launchers include check their arguments with this.
+list(APPEND cuda_sources ${CMAKE_SOURCE_DIR}/src/core/op_spec.cpp)
 set(cuda_objects "")
 foreach(source ${cuda_sources})
   file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR} ${source})

@@ -3,6 +3,7 @@
  * `lib` knows what the addon looks like. Arguments are checked here only as far as memory safety
  * needs; the classes above (`Device`, `Tensor`, `Program`) give the friendly errors.
  */
+import { FewbitError } from './errors';
 import { loadAddon } from './load-addon';
 
 /** Element types: IEEE floats, bfloat16 and integers. `f16` and `bf16` travel as `Uint16Array`. */
@@ -111,12 +112,17 @@ export interface NativeAddon {
   doctor(): NativeDoctor;
   /** Names of all ops, and of those that the CUDA back end implements (empty if it is not loaded). */
   operations(): { cpu: string[]; cuda: string[] };
+  /** The class that native errors are instances of, constructed with (code, message). */
+  setErrorClass(errorClass: new (code: string, message: string) => Error): void;
 }
 
 let addon: NativeAddon | undefined;
 
 /** The addon, loaded at first use. */
 export function native(): NativeAddon {
-  addon ??= loadAddon() as NativeAddon;
+  if (!addon) {
+    addon = loadAddon() as NativeAddon;
+    addon.setErrorClass(FewbitError);
+  }
   return addon;
 }

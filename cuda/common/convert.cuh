@@ -64,6 +64,31 @@ __device__ __forceinline__ float load_float(const void* data, DType dtype, int64
   }
 }
 
+__device__ __forceinline__ void store_float(void* data, DType dtype, int64_t index, float value) {
+  switch (dtype) {
+    case DType::F16:
+      static_cast<__half*>(data)[index] = from_float<__half>(value);
+      break;
+    case DType::BF16:
+      static_cast<__nv_bfloat16*>(data)[index] = from_float<__nv_bfloat16>(value);
+      break;
+    default:
+      static_cast<float*>(data)[index] = value;
+  }
+}
+
+// Rounds to a 16-bit dtype (or f32: no change) and back.
+__device__ __forceinline__ float round_to(DType dtype, float value) {
+  switch (dtype) {
+    case DType::F16:
+      return to_float(from_float<__half>(value));
+    case DType::BF16:
+      return to_float(from_float<__nv_bfloat16>(value));
+    default:
+      return value;
+  }
+}
+
 // Whether rows of row_elements elements of size element_bytes can be moved 16 bytes at a time.
 inline bool vector_aligned(const void* data, int64_t row_elements, size_t element_bytes) {
   return reinterpret_cast<uintptr_t>(data) % 16 == 0 &&

@@ -85,17 +85,19 @@ __global__ void __launch_bounds__(Threads) row_norm_kernel(const RowNorm<T> norm
   wait_for_predecessor();
   start_successor();
 
-  float scale[Vectors][kWidth], shift[Vectors][kWidth];
+  float scale[kWidth], shift[kWidth];
+  const auto load_weights = [&](int64_t column) {
 #pragma unroll
-  for (int v = 0; v < Vectors; ++v) {
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) scale[v][i] = 1.0f, shift[v][i] = 0.0f;
-    if (column_of(v) >= norm.columns) continue;
-    if (norm.weight) load_floats(scale[v], norm.weight, norm.weight_dtype, column_of(v));
+    for (int i = 0; i < kWidth; ++i) scale[i] = 1.0f, shift[i] = 0.0f;
+    if (column >= norm.columns) return;
+    if (norm.weight) load_floats(scale, norm.weight, norm.weight_dtype, column);
     if (Kind == Norm::Layer && norm.bias) {
-      load_floats(shift[v], norm.bias, norm.weight_dtype, column_of(v));
+      load_floats(shift, norm.bias, norm.weight_dtype, column);
     }
-  }
+  };
+  // Ahead of the reductions where registers allow.
+  if constexpr (Vectors == 1) load_weights(column_of(0));
+
   float value[Vectors][kWidth];
   float sum = 0.0f;
 #pragma unroll
@@ -146,10 +148,11 @@ __global__ void __launch_bounds__(Threads) row_norm_kernel(const RowNorm<T> norm
   for (int v = 0; v < Vectors; ++v) {
     const int64_t column = column_of(v);
     if (column >= norm.columns) continue;
+    if constexpr (Vectors > 1) load_weights(column);
     Vector<T> result;
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
-      result.value[i] = from_float<T>(value[v][i] * inverse * scale[v][i] + shift[v][i]);
+      result.value[i] = from_float<T>(value[v][i] * inverse * scale[i] + shift[i]);
     }
     store_vector(norm.out + start + column, result);
   }

@@ -2,8 +2,8 @@ import { readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { OptionsError } from '../errors';
 import { writeFully } from './atomic-files';
-import { DEFAULT_METADATA, safetensorsFile, sourceBytes, writeAll } from './safetensors-writer';
 import type { TensorSource } from './safetensors-writer';
+import { DEFAULT_METADATA, safetensorsFile, sourceBytes, writeAll } from './safetensors-writer';
 import { INDEX_FILE, WEIGHTS_FILE } from './weights';
 
 export interface WriteWeightsOptions {

@@ -1,18 +1,17 @@
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CheckpointError } from '../errors';
-import { parseConfig } from './config';
 import type { ModelConfig } from './config';
-import { parseGenerationConfig } from './generation-config';
+import { parseConfig } from './config';
 import type { GenerationConfig } from './generation-config';
-import { readJsonObject } from './json';
+import { parseGenerationConfig } from './generation-config';
 import type { JsonObject } from './json';
+import { readJsonObject } from './json';
 import type { SafetensorsFile } from './safetensors';
 import type { TensorInfo } from './tensor-info';
 import { openWeights } from './weights';
 
-/** A model folder: its configuration and where its tensors lie. Nothing is held open. */
-export class Checkpoint {
+interface CheckpointParts {
   readonly folder: string;
   readonly config: ModelConfig;
   /** config.json as it is on disk. */
@@ -20,9 +19,19 @@ export class Checkpoint {
   readonly generationConfig: GenerationConfig;
   readonly files: readonly SafetensorsFile[];
   readonly tensors: ReadonlyMap<string, TensorInfo>;
+}
+
+/** A model folder: its configuration and where its tensors lie. Nothing is held open. */
+export class Checkpoint implements CheckpointParts {
+  readonly folder: string;
+  readonly config: ModelConfig;
+  readonly rawConfig: JsonObject;
+  readonly generationConfig: GenerationConfig;
+  readonly files: readonly SafetensorsFile[];
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
 
   /** @internal Use `openCheckpoint`. */
-  constructor(parts: Pick<Checkpoint, keyof Checkpoint & DataKeys>) {
+  constructor(parts: CheckpointParts) {
     this.folder = parts.folder;
     this.config = parts.config;
     this.rawConfig = parts.rawConfig;
@@ -52,8 +61,6 @@ export class Checkpoint {
   }
 }
 
-type DataKeys = 'folder' | 'config' | 'rawConfig' | 'generationConfig' | 'files' | 'tensors';
-
 /**
  * Opens a model folder: reads config.json, generation_config.json and the headers of its
  * safetensors files. Token ids of generation_config.json take precedence, as in transformers.
@@ -61,16 +68,14 @@ type DataKeys = 'folder' | 'config' | 'rawConfig' | 'generationConfig' | 'files'
  */
 export async function openCheckpoint(folder: string): Promise<Checkpoint> {
   const configPath = join(folder, 'config.json');
-  const weights = openWeights(folder);
-  // Awaited below: when the configuration is refused first, this must not count as unhandled.
-  weights.catch(() => {});
   const rawConfig = await readJsonObject(configPath);
   const generationConfig = await readGenerationConfig(folder);
   const config = {
     ...parseConfig(rawConfig, configPath),
     ...definedTokenIds(generationConfig),
   };
-  return new Checkpoint({ folder, config, rawConfig, generationConfig, ...(await weights) });
+  const weights = await openWeights(folder);
+  return new Checkpoint({ folder, config, rawConfig, generationConfig, ...weights });
 }
 
 async function readGenerationConfig(folder: string): Promise<GenerationConfig> {

@@ -1,7 +1,7 @@
 import { CheckpointError, UnsupportedError } from '../errors';
 import type { Architecture } from './configs/define';
-import { architectures } from './configs/registry';
 import type { ModelConfig } from './configs/registry';
+import { architectures } from './configs/registry';
 import { isJsonObject } from './json';
 
 export type { LlamaConfig } from './configs/llama';
@@ -26,9 +26,7 @@ export function parseConfig(raw: unknown, where = 'config.json'): ModelConfig {
     );
   }
   const architecture = architectures.find((candidate) =>
-    typeof modelType === 'string'
-      ? candidate.modelType === modelType
-      : hasClass(candidate, named),
+    typeof modelType === 'string' ? candidate.modelType === modelType : hasClass(candidate, named),
   );
   if (!architecture) {
     const supported = architectures.map((candidate) => candidate.modelType).join(', ');

@@ -9,7 +9,7 @@ interface ForeignFormat {
 const CONVERT =
   'Convert them once: in Python, AutoModelForCausalLM.from_pretrained(folder)' +
   '.save_pretrained(out, safe_serialization=True); or, for a model on the hub, let ' +
-  "https://huggingface.co/spaces/safetensors/convert open a pull request and pass its revision " +
+  'https://huggingface.co/spaces/safetensors/convert open a pull request and pass its revision ' +
   "('refs/pr/N').";
 
 /** Weight formats that are recognised only to say what to do about them. */

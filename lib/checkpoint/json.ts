@@ -74,7 +74,9 @@ function duplicateKey(text: string): string | undefined {
         if (keys && isFollowedByColon(text, end)) {
           const written = text.slice(i, end);
           // Escapes make one key writable in several ways.
-          const key = written.includes('\\') ? (JSON.parse(written) as string) : written.slice(1, -1);
+          const key = written.includes('\\')
+            ? (JSON.parse(written) as string)
+            : written.slice(1, -1);
           if (keys.has(key)) return written;
           keys.add(key);
         }

@@ -1,8 +1,8 @@
 // Shapes of well-known models, as their config.json files give them, for benchmarks that make their
 // own weights. Sources: the models' repositories on the Hugging Face hub.
 import { OptionsError } from '../errors';
-import { parseConfig } from './config';
 import type { ModelConfig } from './config';
+import { parseConfig } from './config';
 import type { JsonObject } from './json';
 
 function llama(

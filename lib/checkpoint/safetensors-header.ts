@@ -4,8 +4,8 @@
 // of the file without holes. https://github.com/huggingface/safetensors (format section).
 import { CheckpointError } from '../errors';
 import { isJsonObject, parseJson } from './json';
-import { bytesPerElement, STORAGE_DTYPES, storageDtypeOf } from './storage-dtype';
 import type { StorageDtype } from './storage-dtype';
+import { bytesPerElement, STORAGE_DTYPES, storageDtypeOf } from './storage-dtype';
 import type { TensorInfo } from './tensor-info';
 
 /** Bytes of the length field in front of the header. */

@@ -1,10 +1,10 @@
 import type { FileHandle } from 'node:fs/promises';
 import { CheckpointError, FewbitError, OptionsError } from '../errors';
-import { replaceFiles, writeFully } from './atomic-files';
 import type { FileToWrite } from './atomic-files';
+import { replaceFiles, writeFully } from './atomic-files';
 import { byteLengthOf, LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY } from './safetensors-header';
-import { bytesPerElement, STORAGE_DTYPES } from './storage-dtype';
 import type { StorageDtype } from './storage-dtype';
+import { bytesPerElement, STORAGE_DTYPES } from './storage-dtype';
 
 /** The elements of a tensor, row-major and little-endian: at once, or in pieces in order. */
 export type TensorData = ArrayBufferView | AsyncIterable<ArrayBufferView>;
@@ -127,6 +127,8 @@ async function writeTensor(handle: FileHandle, tensor: TensorSource): Promise<vo
   }
   if (written !== needed) {
     const found = written > needed ? 'more' : `only ${written}`;
-    throw new OptionsError(`tensor ${name} needs ${needed} bytes of data, its source gave ${found}`);
+    throw new OptionsError(
+      `tensor ${name} needs ${needed} bytes of data, its source gave ${found}`,
+    );
   }
 }

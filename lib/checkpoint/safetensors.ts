@@ -1,10 +1,10 @@
-import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { CheckpointError } from '../errors';
-import { headerLength, LENGTH_BYTES, parseHeader, refuse } from './safetensors-header';
 import type { SafetensorsHeader } from './safetensors-header';
-import { describeTensor } from './tensor-info';
+import { headerLength, LENGTH_BYTES, parseHeader, refuse } from './safetensors-header';
 import type { TensorInfo } from './tensor-info';
+import { describeTensor } from './tensor-info';
 
 /** Largest tensor that `readTensor` takes; bigger ones are mapped by native code instead. */
 const MAX_READ_BYTES = 64 * 2 ** 20;

@@ -23,7 +23,15 @@ const BYTES = {
 } as const;
 
 /** The native dtypes that tensors can be loaded as without conversion. */
-const LOADABLE: readonly string[] = ['f32', 'f16', 'bf16', 'i8', 'u8', 'i32', 'i64'] satisfies DType[];
+const LOADABLE: readonly string[] = [
+  'f32',
+  'f16',
+  'bf16',
+  'i8',
+  'u8',
+  'i32',
+  'i64',
+] satisfies DType[];
 
 /** Element type of a stored tensor: the safetensors name in lower case. */
 export type StorageDtype = keyof typeof BYTES;

@@ -1,11 +1,11 @@
 // Finds the safetensors files of a model folder and indexes their tensors by name.
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { CheckpointError } from '../errors';
-import { readJsonObject, isJsonObject } from './json';
 import { refuseForeignWeights } from './foreign-weights';
-import { openSafetensors } from './safetensors';
+import { isJsonObject, readJsonObject } from './json';
 import type { SafetensorsFile } from './safetensors';
+import { openSafetensors } from './safetensors';
 import type { TensorInfo } from './tensor-info';
 
 /** Name of an unsharded model's file. */
@@ -117,7 +117,7 @@ async function openSharded(folder: string, index: string, names: string[]): Prom
   for (let i = 0; i < shards.length; i += CONCURRENCY) {
     const some = shards.slice(i, i + CONCURRENCY);
     const opened = await Promise.all(some.map((name) => openSafetensors(join(folder, name))));
-    some.forEach((name, j) => files.set(name, opened[j] as SafetensorsFile));
+    for (const file of opened) files.set(basename(file.path), file);
   }
   const tensors = new Map<string, TensorInfo>();
   for (const [tensor, name] of map) {

@@ -13,7 +13,8 @@ export function wholeNumber(name: string, value: unknown, min: number, max: numb
 /** Returns `value` if it is a finite number in `min .. max`, else throws an error that names it. */
 export function numberWithin(name: string, value: unknown, min: number, max: number): number {
   if (typeof value !== 'number' || !(value >= min && value <= max) || !Number.isFinite(value)) {
-    const range = max === Number.MAX_VALUE ? `a number of at least ${min}` : `from ${min} to ${max}`;
+    const range =
+      max === Number.MAX_VALUE ? `a number of at least ${min}` : `from ${min} to ${max}`;
     throw new OptionsError(`${name} must be ${range}, got ${show(value)}`);
   }
   return value;
@@ -49,6 +50,7 @@ export function checkLength(name: string, ids: ArrayLike<number>, maxContext: nu
 
 function show(value: unknown): string {
   if (typeof value === 'string') return `'${value}'`;
-  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object';
+  if (typeof value === 'object' && value !== null)
+    return Array.isArray(value) ? 'an array' : 'an object';
   return typeof value === 'function' ? 'a function' : `${String(value)}`;
 }

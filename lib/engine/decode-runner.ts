@@ -14,6 +14,7 @@ interface Row {
   sequence: Sequence;
   computed: number;
   pages: number;
+  evictions: number;
 }
 
 /**
@@ -70,6 +71,7 @@ export class DecodeRunner {
       sequence,
       computed: sequence.computed,
       pages: sequence.pages.length,
+      evictions: sequence.evictions,
     }));
     try {
       await this.#model.device.submit(commands);
@@ -98,9 +100,12 @@ export class DecodeRunner {
   #isCurrent(sequences: readonly Sequence[]): boolean {
     return (
       sequences.length === this.#rows.length &&
-      this.#rows.every(({ sequence, computed }, row) => {
-        return sequence === sequences[row] && computed === sequence.computed;
-      })
+      this.#rows.every(
+        ({ sequence, computed, evictions }, row) =>
+          sequence === sequences[row] &&
+          computed === sequence.computed &&
+          evictions === sequence.evictions,
+      )
     );
   }
 

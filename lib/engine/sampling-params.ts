@@ -59,7 +59,7 @@ export function samplingParams(
   if (typeof ignoreEos !== 'boolean') {
     throw new OptionsError(`ignoreEos must be true or false, got ${String(ignoreEos)}`);
   }
-  if (options.signal !== undefined && !(options.signal instanceof EventTarget)) {
+  if (options.signal !== undefined && typeof options.signal?.addEventListener !== 'function') {
     throw new OptionsError('signal must be an AbortSignal');
   }
   const stopTokenIds = tokenIds('stopTokenIds', options.stopTokenIds ?? [], model.vocabSize);

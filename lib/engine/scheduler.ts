@@ -22,8 +22,6 @@ export class Scheduler {
   readonly waiting: Sequence[] = [];
   /** Sequences with pages, oldest first. */
   readonly running: Sequence[] = [];
-  /** How often a sequence lost its pages. */
-  preemptions = 0;
   readonly #blocks: BlockManager;
   readonly #limits: { maxBatch: number; chunkRows: number; chunkSequences: number };
 
@@ -36,7 +34,7 @@ export class Scheduler {
   }
 
   /** @throws OptionsError when the sequence cannot fit even with the whole cache to itself */
-  add(sequence: Sequence): void {
+  check(sequence: Sequence): void {
     const { total, pageSize } = this.#blocks;
     const needed = this.#blocks.pagesFor(sequence.maxComputed);
     if (needed > total) {
@@ -46,6 +44,10 @@ export class Scheduler {
           'lower maxNewTokens or raise pages or kvBytes',
       );
     }
+  }
+
+  /** Queues a sequence that passed `check`. */
+  add(sequence: Sequence): void {
     this.waiting.push(sequence);
   }
 
@@ -120,8 +122,8 @@ export class Scheduler {
     const sequence = this.running.pop() as Sequence;
     this.#blocks.release(sequence.pages);
     sequence.computed = 0;
+    sequence.evictions++;
     this.waiting.unshift(sequence);
-    this.preemptions++;
   }
 }
 

@@ -15,6 +15,8 @@ export class Sequence {
    * `tokens`: the device feeds a token to the next step before the host has read it.
    */
   computed = 0;
+  /** How often the pages were taken away; the cache is then filled anew. */
+  evictions = 0;
   /** Whether no further token of this sequence is wanted. */
   finished = false;
 

@@ -96,7 +96,10 @@ void check_columns(const OpCall& call) {
   const int64_t k = call[x].shape[1];
   const int32_t found = *call[count].as<int32_t>();
   require_range(spec, count, 0, found, 0, k + 1);
-  require_range(spec, weight, 1, call[weight].shape[1], k, INT64_MAX);
+  if (call[weight].shape[1] < k) {
+    throw Error("ERR_FEWBIT_SHAPE", "linear_int8: weight " + describe(call[weight]) +
+                                        " has fewer columns than x " + describe(call[x]));
+  }
   for (int32_t i = 0; i < found; ++i) {
     const int32_t column = call[columns].as<int32_t>()[i];
     require_range(spec, columns, i, column, 0, k);

@@ -150,31 +150,41 @@ class Row {
   double least_ = -std::numeric_limits<double>::infinity();
 };
 
+// Rows drawn at a time, each with scratch space of its own.
+constexpr int64_t kLanes = 16;
+
 size_t scratch_bytes(int64_t vocab) {
   return (vocab * (sizeof(float) + sizeof(Candidate)) + 63) / 64 * 64;
 }
 
+void draw_row(const OpCall& call, int64_t b, Candidate* candidates) {
+  const int64_t vocab = call[logits].shape[1];
+  const float* param = call[params].as<float>() + b * param_count;
+  int32_t& token = call[out].as<int32_t>()[b];
+  token = kInactive;
+  if (param[temperature] < 0) return;
+  uint8_t* marks = call[seen] ? call[seen].as<uint8_t>() + b * vocab : nullptr;
+  auto* values = reinterpret_cast<float*>(candidates + vocab);
+  Row row(call[logits].as<float>() + b * vocab, param, marks, vocab, values, candidates);
+  token = row.draw(call[seeds].as<int64_t>()[b], call[steps].as<int32_t>()[b]);
+  if (marks && token >= 0) marks[token] = 1;
+}
+
 void run(const OpCall& call, ThreadPool& pool) {
-  const int64_t rows = call[out].elements(), vocab = call[logits].shape[1];
-  pool.parallel_for(rows, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t b = begin; b < end; ++b) {
-      const float* param = call[params].as<float>() + b * param_count;
-      int32_t& token = call[out].as<int32_t>()[b];
-      token = kInactive;
-      if (param[temperature] < 0) continue;
-      uint8_t* marks = call[seen] ? call[seen].as<uint8_t>() + b * vocab : nullptr;
-      auto* candidates = reinterpret_cast<Candidate*>(static_cast<char*>(call.workspace) +
-                                                      b * scratch_bytes(vocab));
-      auto* values = reinterpret_cast<float*>(candidates + vocab);
-      Row row(call[logits].as<float>() + b * vocab, param, marks, vocab, values, candidates);
-      token = row.draw(call[seeds].as<int64_t>()[b], call[steps].as<int32_t>()[b]);
-      if (marks && token >= 0) marks[token] = 1;
+  const int64_t rows = call[out].elements();
+  const size_t bytes = scratch_bytes(call[logits].shape[1]);
+  pool.parallel_for(std::min(rows, kLanes), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t lane = begin; lane < end; ++lane) {
+      auto* scratch = static_cast<char*>(call.workspace) + lane * bytes;
+      for (int64_t b = lane; b < rows; b += kLanes) {
+        draw_row(call, b, reinterpret_cast<Candidate*>(scratch));
+      }
     }
   });
 }
 
 size_t workspace(const OpCall& call) {
-  return call[out].elements() * scratch_bytes(call[logits].shape[1]);
+  return std::min(call[out].elements(), kLanes) * scratch_bytes(call[logits].shape[1]);
 }
 
 const CpuOp op(spec, run, workspace);

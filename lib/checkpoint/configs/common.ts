@@ -1,8 +1,8 @@
 // What the configurations of all architectures have in common.
 import { z } from 'zod';
 import { UnsupportedError } from '../../errors';
-import { isJsonObject } from '../json';
 import type { JsonObject } from '../json';
+import { isJsonObject } from '../json';
 
 /** Parts of every model configuration. */
 export interface CommonConfig {

@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import { commonConfig, commonShape, flag, requireOneOf, size, withDefault } from './common';
 import type { CommonConfig } from './common';
+import { commonConfig, commonShape, flag, requireOneOf, size, withDefault } from './common';
 import { defineArchitecture } from './define';
-import { ropeConfig, ropeShape } from './rope';
 import type { RopeConfig } from './rope';
+import { ropeConfig, ropeShape } from './rope';
 
 export interface LlamaConfig extends CommonConfig {
   modelType: 'llama';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { commonConfig, commonShape, flag, requireOneOf, size, withDefault } from './common';
 import type { CommonConfig } from './common';
+import { commonConfig, commonShape, flag, requireOneOf, size, withDefault } from './common';
 import { defineArchitecture } from './define';
 
 export interface OptConfig extends CommonConfig {

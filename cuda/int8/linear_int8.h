@@ -1,0 +1,18 @@
+// The ways to compute linear_int8; cuda/linear_int8.cu chooses.
+#pragma once
+
+#include "../common/context.h"
+
+namespace fewbit::cuda::int8 {
+
+struct Product;
+
+// linear_int8_stream.cu: best up to a few dozen rows, right for any number.
+void multiply_streaming(const Product& product, Context& context);
+
+// linear_int8_dequantize.cu: results from the int32 sums [rows, weight_rows] of rows first_row ..
+// first_row + rows.
+void dequantize(const Product& product, const int32_t* sums, int64_t first_row, int64_t rows,
+                Context& context);
+
+}  // namespace fewbit::cuda::int8

@@ -1,0 +1,69 @@
+// The operands of the op linear_int8 (src/ops/linear_int8.h), and what turns an int32 sum of code
+// products into a result.
+#pragma once
+
+#include "../common/activation.cuh"
+#include "../common/convert.cuh"
+
+namespace fewbit::cuda::int8 {
+
+struct FloatTensor {
+  const void* data = nullptr;
+  DType dtype = DType::F32;
+  __device__ __forceinline__ float operator[](int64_t index) const {
+    return load_float(data, dtype, index);
+  }
+};
+
+struct Product {
+  const int8_t* codes;         // [rows, depth]
+  const float* scales;         // [rows]
+  const int8_t* weight;        // [weight_rows, depth]
+  const float* weight_scales;  // [columns]
+  FloatTensor bias;            // [columns], or null
+  int64_t rows, columns, weight_rows, depth;
+
+  // The outlier part; no outliers without columns.
+  const int32_t* outliers;  // ascending columns of x, or null
+  const int32_t* outlier_count;
+  FloatTensor x;              // [rows, x_columns]
+  const int32_t* kept_slots;  // [x_columns]; null when no weights were kept (or in mode 1)
+  FloatTensor kept;           // [slots, columns]
+  int64_t x_columns;
+
+  void* out;  // [rows, columns]
+  DType out_dtype;
+  Activation activation;
+  bool bitsandbytes;
+  DType rounding;  // mode 1: the dtype of its two intermediate roundings
+
+  __device__ __forceinline__ int outliers_here() const { return outliers ? *outlier_count : 0; }
+
+  // The slot of an outlier's kept weights, or -1 when the int8 weights stand in.
+  __device__ __forceinline__ int slot_of(int outlier) const {
+    return kept_slots ? kept_slots[outlier] : -1;
+  }
+
+  __device__ __forceinline__ float outlier_weight(int64_t column, int outlier, int slot) const {
+    if (slot >= 0) return kept[slot * columns + column];
+    const float code = static_cast<float>(weight[column * depth + outlier]);
+    const float value = __fdiv_rn(code * weight_scales[column], 127.0f);
+    return bitsandbytes ? round_to(rounding, value) : value;
+  }
+
+  // acc * sx * sw / 127^2 + bias, rounded in mode 1.
+  __device__ __forceinline__ float dequantize(float sum, float scale, float weight_scale,
+                                              float bias_value) const {
+    constexpr float kUnit = 1.0f / (127.0f * 127.0f);
+    const float value = fmaf(sum, scale * (weight_scale * kUnit), bias_value);
+    return bitsandbytes ? round_to(rounding, value) : value;
+  }
+
+  // Adds what the outliers contribute, and applies what comes last.
+  __device__ __forceinline__ float finish(float value, float outlier_sum) const {
+    value += outlier_sum;
+    return activate(bitsandbytes ? round_to(rounding, value) : value, activation);
+  }
+};
+
+}  // namespace fewbit::cuda::int8

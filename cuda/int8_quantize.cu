@@ -1,0 +1,133 @@
+// Row-wise int8 quantization with outlier columns; everything is found on the device.
+#include "../src/ops/int8_quantize.h"
+
+#include "common/context.h"
+#include "common/cuda_op.h"
+#include "common/launch.h"
+#include "int8/quantize_rows.cuh"
+#include "int8/quantize_slices.cuh"
+
+namespace fewbit::cuda {
+
+namespace {
+
+using namespace ops::int8_quantize;
+using int8::Quantize;
+
+constexpr int64_t kMaxSliceRows = 256;
+constexpr size_t kMaxSliceBytes = 128 * 1024;
+constexpr int64_t kChunksPerBlock = 1024;  // two a thread
+constexpr int kMaxCluster = 8;
+constexpr size_t kMaxCachedRow = 96 * 1024;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// How a call is cut into the slices of one cluster, or blocks = 0 when it is too large for that.
+struct Slices {
+  int blocks = 0;
+  int64_t chunks = 0;
+};
+
+template <class T>
+Slices slices_of(const Quantize& q, const Context& context) {
+  const bool clusters = context.properties.major >= 9;
+  const bool row_wise = q.threshold == 0 && q.rows >= 4;  // independent rows need no exchange
+  if (q.rows > kMaxSliceRows || row_wise) return {};
+  const int64_t chunks = divide_up(q.padded_cols, int8::kChunk);
+  const int64_t wanted = divide_up(q.rows * chunks, kChunksPerBlock);
+  int blocks = 1;
+  while (clusters && blocks < kMaxCluster && blocks < wanted) blocks *= 2;
+  const int64_t slice =
+      divide_up(divide_up(chunks, blocks), int8::kChunksPerWord) * int8::kChunksPerWord;
+  const size_t bytes = int8::slice_bytes<T>(q.rows, slice);
+  if (bytes > (clusters ? kMaxSliceBytes : kMaxSliceBytes / 2)) return {};
+  return {blocks, slice};
+}
+
+template <class T, bool Vectors>
+void quantize_by_slices(const Quantize& q, const Slices& slices, Context& context) {
+  Launch config;
+  config.name = "int8_quantize";
+  config.grid = dim3(static_cast<unsigned>(slices.blocks));
+  config.block = dim3(int8::kSliceThreads);
+  config.cluster = slices.blocks;
+  config.shared_bytes = int8::slice_bytes<T>(q.rows, slices.chunks);
+  config.overlap = true;
+  launch(config, context, int8::quantize_slices<T, Vectors>, q, static_cast<int>(slices.chunks));
+}
+
+template <class T, bool Vectors>
+void quantize_by_rows(const Quantize& q, uint32_t* words, Context& context) {
+  Launch config;
+  config.overlap = true;
+  if (q.threshold > 0) {
+    config.name = "int8_quantize: marking outlier columns";
+    config.grid = dim3(static_cast<unsigned>(divide_up(q.cols, 32)));
+    config.block = dim3(int8::kMarkThreads);
+    launch(config, context, int8::mark_columns<T, Vectors>, q, words);
+  }
+  const size_t row_bytes =
+      static_cast<size_t>(divide_up(q.padded_cols, int8::kChunk)) * sizeof(int8::Chunk<T>);
+  const bool cached = row_bytes <= kMaxCachedRow;
+  const bool list = q.count || q.stats;
+  config.name = "int8_quantize";
+  config.grid = dim3(static_cast<unsigned>(q.rows + (list ? 1 : 0)));
+  config.block = dim3(int8::kRowThreads);
+  config.shared_bytes = cached ? row_bytes : 0;
+  launch(config, context,
+         cached ? int8::quantize_rows<T, Vectors, true> : int8::quantize_rows<T, Vectors, false>, q,
+         q.threshold > 0 ? words : nullptr);
+}
+
+template <class T, bool Vectors>
+void quantize(const Quantize& q, uint32_t* words, Context& context) {
+  const Slices slices = slices_of<T>(q, context);
+  if (slices.blocks) {
+    quantize_by_slices<T, Vectors>(q, slices, context);
+  } else {
+    quantize_by_rows<T, Vectors>(q, words, context);
+  }
+}
+
+size_t workspace(const OpCall& call, Context&) {
+  return static_cast<size_t>(divide_up(call[x].cols(), 32)) * sizeof(uint32_t);
+}
+
+void run(const OpCall& call, Context& context) {
+  Quantize q{};
+  q.x = call[x].data;
+  q.rows = call[x].rows();
+  q.cols = call[x].cols();
+  q.padded_cols = call[codes].shape[1];
+  q.codes = call[codes].as<int8_t>();
+  q.scales = call[scales].as<float>();
+  q.threshold = static_cast<float>(call.attrs[threshold]);
+  q.bitsandbytes = call.attrs[mode] == Bitsandbytes;
+  if (call[columns]) q.columns = call[columns].as<int32_t>();
+  if (call[count]) q.count = call[count].as<int32_t>();
+  if (call[stats]) q.stats = call[stats].as<long long>();
+  if (q.rows == 0) {
+    if (q.count) {
+      check(cudaMemsetAsync(q.count, 0, sizeof(int32_t), context.stream), "int8_quantize");
+    }
+    return;
+  }
+  auto* words = static_cast<uint32_t*>(call.workspace);
+  with_float(call[x].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const bool vectors = q.cols % int8::kChunk == 0 && q.padded_cols % int8::kChunk == 0 &&
+                         vector_aligned(q.x, q.cols, sizeof(T)) &&
+                         reinterpret_cast<uintptr_t>(q.codes) % 8 == 0;
+    if (vectors) {
+      quantize<T, true>(q, words, context);
+    } else {
+      quantize<T, false>(q, words, context);
+    }
+  });
+}
+
+const CudaOp op("int8_quantize", run, workspace);
+
+}  // namespace
+
+}  // namespace fewbit::cuda

@@ -1,0 +1,36 @@
+export { resolveModel } from './checkpoint/hub';
+export { parseConfig, type ModelConfig } from './checkpoint/config';
+export { openCheckpoint, type Checkpoint } from './checkpoint/checkpoint';
+export { PRESET_NAMES, presetConfig } from './checkpoint/presets';
+export { AutoTokenizer, type ChatMessage, type Tokenizer } from './checkpoint/tokenizer';
+export { Device, type DeviceName, Program } from './device';
+export { type DoctorReport, doctor } from './doctor';
+export {
+  Engine,
+  type EngineOptions,
+  type FinishReason,
+  type ForwardResult,
+  type GeneratedToken,
+  type Generation,
+  type GenerationOptions,
+  type GenerationResult,
+} from './engine';
+export {
+  CheckpointError,
+  DisposedError,
+  FewbitError,
+  HubError,
+  OptionsError,
+  UnsupportedError,
+} from './errors';
+export type { DType } from './native';
+export * as ops from './ops';
+export {
+  AutoModelForCausalLM,
+  type FromConfigOptions,
+  type FromPretrainedOptions,
+  type ModelProgress,
+} from './pretrained/auto';
+export { CausalLanguageModel } from './pretrained/model';
+export { LlmInt8Config, type LlmInt8Options, type QuantizationConfig } from './quant';
+export { type HostArray, Tensor } from './tensor';

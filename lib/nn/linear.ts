@@ -1,0 +1,114 @@
+import { FewbitError } from '../errors';
+import type { DType } from '../native';
+import * as ops from '../ops';
+import { sizeOf, type Tensor } from '../tensor';
+import {
+  diskName,
+  type LinearModule,
+  type LinearOptions,
+  type LinearSpec,
+  outFeatures,
+  partRows,
+} from './linear-module';
+import type { ModuleContext, StoredTensor } from './module';
+import { expectShape, loadFloat, residentDtype, storedTensor } from './parameter';
+
+/** A linear layer with 16- or 32-bit weights. */
+export class Linear implements LinearModule {
+  readonly method: string;
+  readonly spec: LinearSpec;
+  readonly dtype: DType;
+  readonly #context: ModuleContext;
+  #weight: Tensor | undefined;
+  #bias: Tensor | undefined;
+
+  constructor(context: ModuleContext, spec: LinearSpec) {
+    this.#context = context;
+    this.spec = spec;
+    const stored = spec.parts.map((part) =>
+      expectShape(context, `${diskName(spec, part)}.weight`, [part.outFeatures, spec.inFeatures]),
+    );
+    this.dtype = residentDtype(context, stored[0] as DType);
+    this.method = this.dtype;
+  }
+
+  get name(): string {
+    return this.spec.parts.map((part) => part.name).join(' + ');
+  }
+
+  get parameters(): number {
+    const rows = outFeatures(this.spec);
+    return rows * this.spec.inFeatures + (this.spec.bias ? rows : 0);
+  }
+
+  get bytes(): number {
+    return this.parameters * sizeOf(this.dtype);
+  }
+
+  async load(): Promise<void> {
+    const { device } = this.#context;
+    const rows = outFeatures(this.spec);
+    this.#weight = device.allocate(this.dtype, [rows, this.spec.inFeatures]);
+    this.#bias = this.spec.bias ? device.allocate(this.dtype, [rows]) : undefined;
+    for (const { part, begin, end } of partRows(this.spec)) {
+      const name = diskName(this.spec, part);
+      await loadFloat(this.#context, `${name}.weight`, this.#weight.rows(begin, end));
+      if (this.#bias) {
+        await loadFloat(this.#context, `${name}.bias`, this.#bias.rows(begin, end));
+      }
+    }
+  }
+
+  forward(x: Tensor, options: LinearOptions = {}): Tensor {
+    if (!this.#weight) throw new FewbitError('ERR_FEWBIT_STATE', `${this.name} is not loaded`);
+    return ops.linear(x, this.#weight, this.#bias, options);
+  }
+
+  dispose(): void {
+    this.#weight?.dispose();
+    this.#bias?.dispose();
+    this.#weight = undefined;
+    this.#bias = undefined;
+  }
+
+  stored(): StoredTensor[] {
+    return partRows(this.spec).flatMap(({ part, begin, end }) =>
+      [
+        this.#weight && storedTensor(`${part.name}.weight`, this.#weight.rows(begin, end)),
+        this.#bias && storedTensor(`${part.name}.bias`, this.#bias.rows(begin, end)),
+      ].filter((tensor) => tensor !== undefined),
+    );
+  }
+}
+
+/** A head whose weight is the token embedding's (`tie_word_embeddings`). */
+export class TiedLinear implements LinearModule {
+  readonly method = 'tied';
+  readonly parameters = 0;
+  readonly bytes = 0;
+  readonly spec: LinearSpec;
+  readonly #table: { readonly tensor: Tensor; readonly shape: number[] };
+
+  constructor(name: string, table: { readonly tensor: Tensor; readonly shape: number[] }) {
+    const [outFeatures, inFeatures] = table.shape as [number, number];
+    this.spec = { parts: [{ name, outFeatures }], inFeatures, bias: false };
+    this.#table = table;
+  }
+
+  get name(): string {
+    return (this.spec.parts[0] as { name: string }).name;
+  }
+
+  forward(x: Tensor, options: LinearOptions = {}): Tensor {
+    return ops.linear(x, this.#table.tensor, undefined, options);
+  }
+
+  async load(): Promise<void> {}
+
+  dispose(): void {}
+
+  stored(): StoredTensor[] {
+    return [];
+  }
+}
+

@@ -1,0 +1,23 @@
+// The level of AVX2, FMA and F16C. What comes before the pragma is compiled for any processor:
+// inline functions of the standard library must be, as the linker may keep this file's copy of one
+// for the whole program.
+#include "../kernels.h"
+
+#ifdef FEWBIT_X86_SIMD
+
+#pragma GCC target("avx2,fma,f16c")
+
+#include "../simd/table.h"
+#include "matmul_s8.h"
+#include "vec.h"
+
+namespace fewbit::cpu {
+
+void use_avx2(Kernels& table) {
+  simd::fill<avx2::Vec>(table);
+  table.matmul_s8 = simd::matmul_s8<avx2::Widening>;
+}
+
+}  // namespace fewbit::cpu
+
+#endif

@@ -1,0 +1,21 @@
+// The level of AVX-512 F, BW, VL and DQ. What comes before the pragma is compiled for any
+// processor (see avx2/kernels.cpp).
+#include "../kernels.h"
+
+#ifdef FEWBIT_X86_SIMD
+
+// GCC 12's own headers pass deliberately undefined registers (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")
+
+#include "../simd/table.h"
+#include "vec.h"
+
+namespace fewbit::cpu {
+
+void use_avx512(Kernels& table) { simd::fill<avx512::Vec>(table); }
+
+}  // namespace fewbit::cpu
+
+#endif
