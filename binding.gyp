@@ -19,11 +19,12 @@
         '-fvisibility-inlines-hidden',
         '-Wall',
         '-Wextra',
+        '-Wno-psabi',
       ],
       'ldflags': [
         '-static-libstdc++',
         '-static-libgcc',
-        '-Wl,--exclude-libs,ALL',
+        '-Wl,--version-script=<(module_root_dir)/src/binding/exports.map',
         '-pthread',
       ],
       'libraries': ['-ldl'],

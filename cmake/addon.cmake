@@ -12,7 +12,12 @@ target_compile_definitions(fewbit PRIVATE
   NAPI_VERSION=9 NAPI_CPP_EXCEPTIONS NODE_ADDON_API_REQUIRE_BASIC_FINALIZERS)
 # The scalar CPU path is the reference of every op, so its rounding must not depend on the compiler
 # fusing multiplications and additions.
-target_compile_options(fewbit PRIVATE -fexceptions -ffp-contract=off -pthread -Wall -Wextra)
+target_compile_options(fewbit PRIVATE -fexceptions -ffp-contract=off -pthread
+  -Wall -Wextra -Wno-psabi)
+# Templates of the C++ library are visible whatever the flags say: only the map keeps the copies in
+# here apart from those of the process.
+set(exports ${CMAKE_SOURCE_DIR}/src/binding/exports.map)
 target_link_options(fewbit PRIVATE
-  -static-libstdc++ -static-libgcc -Wl,--exclude-libs,ALL -pthread)
+  -static-libstdc++ -static-libgcc -Wl,--version-script=${exports} -pthread)
+set_target_properties(fewbit PROPERTIES LINK_DEPENDS ${exports})
 target_link_libraries(fewbit PRIVATE ${CMAKE_JS_LIB} ${CMAKE_DL_LIBS})

@@ -75,10 +75,12 @@ foreach(source ${cuda_sources})
   list(APPEND cuda_objects ${object})
 endforeach()
 
+# Templates of the C++ library are visible whatever the flags say: only the map keeps them in.
+set(exports ${CMAKE_SOURCE_DIR}/cuda/exports.map)
 add_custom_command(OUTPUT ${cuda_library}
   COMMAND ${FEWBIT_NVCC} -shared -cudart static ${gencode} ${cuda_objects} -o ${cuda_library}
-    -Xcompiler=-static-libstdc++,-static-libgcc -Xlinker=--exclude-libs,ALL,--no-undefined
-    -ldl -lrt -lpthread
-  DEPENDS ${cuda_objects}
+    -Xcompiler=-static-libstdc++,-static-libgcc
+    -Xlinker=--version-script,${exports},--no-undefined -ldl -lrt -lpthread
+  DEPENDS ${cuda_objects} ${exports}
   COMMENT "Linking libfewbit_cuda.so" VERBATIM)
 add_custom_target(fewbit_cuda ALL DEPENDS ${cuda_library})

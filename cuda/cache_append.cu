@@ -94,13 +94,12 @@ void run(const OpCall& call, Context& context) {
                               .kv_heads = static_cast<int32_t>(cache.shape[1]),
                               .half = static_cast<int32_t>(half),
                               .page_size = static_cast<int32_t>(cache.shape[2])};
-    const bool aligned =
-        vector_aligned(body.q, body.q_stride, sizeof(T)) &&
-        vector_aligned(body.k, body.k_stride, sizeof(T)) &&
-        vector_aligned(body.v, body.v_stride, sizeof(T)) &&
-        vector_aligned(body.rope, half, sizeof(float)) &&
-        vector_aligned(body.key_cache, half, sizeof(T)) &&
-        vector_aligned(body.value_cache, half, sizeof(T));
+    const bool aligned = vector_aligned(body.q, body.q_stride, sizeof(T)) &&
+                         vector_aligned(body.k, body.k_stride, sizeof(T)) &&
+                         vector_aligned(body.v, body.v_stride, sizeof(T)) &&
+                         vector_aligned(body.rope, half, sizeof(float)) &&
+                         vector_aligned(body.key_cache, half, sizeof(T)) &&
+                         vector_aligned(body.value_cache, half, sizeof(T));
     const int64_t heads = body.query_heads + 2 * body.kv_heads;
     map_rows("cache_append", context, call[q].rows(), heads * half, aligned, body);
   });

@@ -30,8 +30,8 @@ void run(const OpCall& call, Context& context) {
       using From = decltype(from);
       using To = decltype(to);
       const Cast<From, To> body{call[x].as<From>(), call[out].as<To>()};
-      const bool aligned = vector_aligned(body.x, 0, sizeof(From)) &&
-                           vector_aligned(body.out, 0, sizeof(To));
+      const bool aligned =
+          vector_aligned(body.x, 0, sizeof(From)) && vector_aligned(body.out, 0, sizeof(To));
       map_rows("cast", context, 1, call[x].elements(), aligned, body);
     });
   });

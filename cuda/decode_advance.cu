@@ -33,14 +33,10 @@ struct DecodeAdvance {
 
 void run(const OpCall& call, Context& context) {
   using namespace ops::decode_advance;
-  const DecodeAdvance body{call[tokens].as<int32_t>(),
-                           call[block_table].as<int32_t>(),
-                           call[ids].as<int32_t>(),
-                           call[positions].as<int32_t>(),
-                           call[slots].as<int32_t>(),
-                           call[steps].as<int32_t>(),
-                           call[block_table].shape[1],
-                           static_cast<int32_t>(call.attrs[page_size])};
+  const DecodeAdvance body{call[tokens].as<int32_t>(), call[block_table].as<int32_t>(),
+                           call[ids].as<int32_t>(),    call[positions].as<int32_t>(),
+                           call[slots].as<int32_t>(),  call[steps].as<int32_t>(),
+                           call[block_table].shape[1], static_cast<int32_t>(call.attrs[page_size])};
   map_rows("decode_advance", context, 1, call[tokens].shape[0], true, body);
 }
 

@@ -33,7 +33,7 @@ void multiply_streaming(const Product& product, Context& context) {
   const bool wide = product.columns >= 48 * int64_t{context.properties.multiProcessorCount};
   if (product.rows <= 8) {
     if (wide && product.rows > 4) {
-      launch_stream<2, 1, 4>(product, context);
+      launch_stream<2, 1, 2>(product, context);
     } else {
       launch_stream<1, 1, 4>(product, context);
     }

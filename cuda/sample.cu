@@ -66,7 +66,8 @@ __global__ void __launch_bounds__(kScanThreads) scan_kernel(const Batch batch) {
   }
   largest = block_reduce<kScanThreads>(largest, Max{}, key_scratch);
   best = block_reduce<kScanThreads>(best, Max{}, best_scratch);
-  if (threadIdx.x == 0) batch.partials[static_cast<int64_t>(row) * batch.parts + part] = {best, largest};
+  if (threadIdx.x == 0)
+    batch.partials[static_cast<int64_t>(row) * batch.parts + part] = {best, largest};
 }
 
 // Draws a token of a row with filters, whose largest processed logit is given as a key.
@@ -86,9 +87,7 @@ __device__ int32_t draw(const Batch& batch, const Row& params, const uint32_t* k
   }
   if (params.limits_mass()) {
     // Shares of the mass are compared in whole units, so that no order of summation matters.
-    const auto mass = [&](uint32_t key) {
-      return __float2ull_rz(expf(distance(key)) * 0x1p40f);
-    };
+    const auto mass = [&](uint32_t key) { return __float2ull_rz(expf(distance(key)) * 0x1p40f); };
     const auto needed = [&](uint64_t total) {
       const double share = ceil(static_cast<double>(params.top_p) * static_cast<double>(total));
       return min(max(static_cast<uint64_t>(max(share, 1.0)), uint64_t{1}), total);
@@ -149,8 +148,7 @@ Batch batch_of(const OpCall& call) {
   using namespace ops::sample;
   const int64_t vocabulary = call[logits].cols();
   const int64_t per_block = kScanThreads * kPerThread;
-  const int64_t parts =
-      std::clamp<int64_t>((vocabulary + per_block - 1) / per_block, 1, kMaxParts);
+  const int64_t parts = std::clamp<int64_t>((vocabulary + per_block - 1) / per_block, 1, kMaxParts);
   return {.logits = call[logits].as<float>(),
           .params = call[params].as<float>(),
           .seeds = call[seeds].as<int64_t>(),
@@ -186,11 +184,9 @@ void run(const OpCall& call, Context& context) {
           .block = dim3(kScanThreads),
           .overlap = true},
          context, scan_kernel, batch);
-  launch({.name = "sample (draw)",
-          .grid = dim3(rows),
-          .block = dim3(kDrawThreads),
-          .overlap = true},
-         context, draw_kernel, batch);
+  launch(
+      {.name = "sample (draw)", .grid = dim3(rows), .block = dim3(kDrawThreads), .overlap = true},
+      context, draw_kernel, batch);
 }
 
 const CudaOp op("sample", run, workspace);

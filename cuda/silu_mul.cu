@@ -34,7 +34,7 @@ void run(const OpCall& call, Context& context) {
   using namespace ops::silu_mul;
   with_float(call[gate].dtype, [&](auto zero) {
     using T = decltype(zero);
-    const SiluMul<T> body{call[gate].as<T>(),       call[up].as<T>(),       call[out].as<T>(),
+    const SiluMul<T> body{call[gate].as<T>(),      call[up].as<T>(),      call[out].as<T>(),
                           call[gate].row_stride(), call[up].row_stride(), call[out].row_stride()};
     const bool aligned = vector_aligned(body.gate, body.gate_stride, sizeof(T)) &&
                          vector_aligned(body.up, body.up_stride, sizeof(T)) &&

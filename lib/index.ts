@@ -1,6 +1,6 @@
+export { type Checkpoint, openCheckpoint } from './checkpoint/checkpoint';
+export { type ModelConfig, parseConfig } from './checkpoint/config';
 export { resolveModel } from './checkpoint/hub';
-export { parseConfig, type ModelConfig } from './checkpoint/config';
-export { openCheckpoint, type Checkpoint } from './checkpoint/checkpoint';
 export { PRESET_NAMES, presetConfig } from './checkpoint/presets';
 export { AutoTokenizer, type ChatMessage, type Tokenizer } from './checkpoint/tokenizer';
 export { Device, type DeviceName, Program } from './device';

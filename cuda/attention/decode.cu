@@ -8,32 +8,11 @@
 #include "../common/reduce.cuh"
 #include "fragment.cuh"
 #include "problem.cuh"
+#include "splits.cuh"
 
 namespace fewbit::cuda::attention {
 
 namespace {
-
-constexpr int kWarps = 4;
-constexpr int kThreads = kWarps * 32;
-constexpr int kTileKeys = 16;  // that one warp treats at a time
-constexpr int kTileHeads = 8;  // that one block treats
-constexpr int kMaxSplits = 64;
-
-// Largest and sum of the weights relative to it, of one head over one split.
-struct SplitSum {
-  float largest, sum;
-};
-
-struct Splits {
-  int count;        // grid.x
-  SplitSum* sums;   // [rows, query_heads, count]
-  float* values;    // [rows, query_heads, count, dim], not yet divided by the sum
-};
-
-// Tiles that a split treats, for a row of some keys: as even as can be, and enough for every warp.
-__device__ __forceinline__ int tiles_per_split(int tiles, int splits) {
-  return max((tiles + splits - 1) / splits, kWarps);
-}
 
 template <class T, int Chunks>
 struct Tile {
@@ -43,14 +22,14 @@ struct Tile {
 };
 
 template <class T, int Chunks>
-__global__ void __launch_bounds__(kThreads, Chunks <= 4 ? 3 : 2)
+__global__ void __launch_bounds__(kSplitThreads, Chunks <= 4 ? 3 : 2)
     decode_kernel(const Problem problem, const Splits splits) {
   using TileOf = Tile<T, Chunks>;
   constexpr int kPairs = TileOf::kPairs;
   constexpr int kWidth = kPairs * 64;
-  constexpr bool kAhead = Chunks <= 4;  // registers for two tiles' worth of loads
-  __shared__ float warp_values[kWarps][kTileHeads][kWidth];
-  __shared__ SplitSum warp_sums[kWarps][kTileHeads];
+  constexpr bool kAhead = Chunks <= 4;  // registers for the query and for loads ahead
+  __shared__ float warp_values[kSplitWarps][kTileHeads][kWidth];
+  __shared__ SplitSum warp_sums[kSplitWarps][kTileHeads];
 
   const int split = blockIdx.x, row = blockIdx.z;
   const int kv_head = blockIdx.y % problem.kv_heads;
@@ -66,7 +45,7 @@ __global__ void __launch_bounds__(kThreads, Chunks <= 4 ? 3 : 2)
   const int position = problem.position_of(row);
   if (position < 0) {
     if (split > 0 || splits.count > 1) return;  // the joining kernel writes the zeros
-    for (int i = threadIdx.x; i < heads * problem.dim; i += kThreads) {
+    for (int i = threadIdx.x; i < heads * problem.dim; i += kSplitThreads) {
       problem.result<T>(row, first_head)[i] = from_float<T>(0.0f);
     }
     return;
@@ -79,15 +58,16 @@ __global__ void __launch_bounds__(kThreads, Chunks <= 4 ? 3 : 2)
 
   // Fragments hold 8 consecutive elements a lane: the order of a sum's terms is free, as long as
   // both factors use the same one.
-  uint4 query[Chunks];
-#pragma unroll
-  for (int i = 0; i < Chunks; ++i) {
+  const T* query = problem.query<T>(row, first_head + min(group, heads - 1));
+  const auto load_query = [&](int i) {
     const int chunk = member + 4 * i;
-    query[i] = uint4{};
-    if (group < heads && chunk < head_chunks) {
-      query[i] = *reinterpret_cast<const uint4*>(problem.query<T>(row, first_head + group) +
-                                                 chunk * 8);
-    }
+    const bool read = group < heads && chunk < head_chunks;
+    return read ? *reinterpret_cast<const uint4*>(query + chunk * 8) : uint4{};
+  };
+  uint4 held[kAhead ? Chunks : 1];
+  if constexpr (kAhead) {
+#pragma unroll
+    for (int i = 0; i < Chunks; ++i) held[i] = load_query(i);
   }
 
   // Lanes 0 to 15 look up the 16 keys of a tile; lanes 16 to 31 do the same once more.
@@ -110,14 +90,14 @@ __global__ void __launch_bounds__(kThreads, Chunks <= 4 ? 3 : 2)
       }
     }
   };
-  const auto load_values = [&](uint32_t rows) {
+  const auto load_values = [&](uint32_t rows, int first_pair, int end_pair) {
 #pragma unroll
     for (int key = 0; key < 4; ++key) {
       const int in_tile = 2 * member + key % 2 + 8 * (key / 2);
       const uint32_t cache_row = __shfl_sync(kFullWarp, rows, in_tile);
       const T* from = value_cache + static_cast<int64_t>(cache_row) * problem.dim;
 #pragma unroll
-      for (int j = 0; j < kPairs; ++j) {
+      for (int j = first_pair; j < end_pair; ++j) {
         const int chunk = group + 8 * j;
         tile_data.values[key][j] = chunk < head_chunks ? load_streamed(from + chunk * 8) : uint4{};
       }
@@ -136,18 +116,19 @@ __global__ void __launch_bounds__(kThreads, Chunks <= 4 ? 3 : 2)
     load_keys(rows);
   }
   while (tile < tile_end) {
-    if constexpr (kAhead) load_values(rows);
-    const int next = tile + kWarps;
+    if constexpr (kAhead) load_values(rows, 0, kPairs);
+    const int next = tile + kSplitWarps;
     const uint32_t next_rows = next < tile_end ? look_up(next) : 0;
 
     float score[4] = {};  // keys group (0, 1) and group + 8 (2, 3), for both heads
 #pragma unroll
     for (int i = 0; i < Chunks; ++i) {
-      const uint4 a = tile_data.keys[0][i], b = tile_data.keys[1][i], q = query[i];
-      mma<T>(score, a.x, b.x, a.y, b.y, q.x, q.y);
-      mma<T>(score, a.z, b.z, a.w, b.w, q.z, q.w);
+      const uint4 a = tile_data.keys[0][i], b = tile_data.keys[1][i];
+      const uint4 q = kAhead ? held[kAhead ? i : 0] : load_query(i);
+      Mma<T>::multiply(score, a.x, b.x, a.y, b.y, q.x, q.y);
+      Mma<T>::multiply(score, a.z, b.z, a.w, b.w, q.z, q.w);
     }
-    if constexpr (!kAhead) load_values(rows);
+    if constexpr (!kAhead) load_values(rows, 0, kPairs / 2);
     if (kAhead && next < tile_end) load_keys(next_rows);
 
     float shrink[2];
@@ -174,6 +155,7 @@ __global__ void __launch_bounds__(kThreads, Chunks <= 4 ? 3 : 2)
     const uint32_t weights_high = transpose(pack<T>(score[2], score[3]));
 #pragma unroll
     for (int j = 0; j < kPairs; ++j) {
+      if (!kAhead && j == kPairs / 2) load_values(rows, kPairs / 2, kPairs);
 #pragma unroll
       for (int t = 0; t < 4; ++t) {
         const auto word = [&](int key) {
@@ -185,9 +167,10 @@ __global__ void __launch_bounds__(kThreads, Chunks <= 4 ? 3 : 2)
         sum[1] *= shrink[1];
         sum[2] *= shrink[0];
         sum[3] *= shrink[1];
-        mma<T>(sum, __byte_perm(word(0), word(1), 0x5410), __byte_perm(word(0), word(1), 0x7632),
-               __byte_perm(word(2), word(3), 0x5410), __byte_perm(word(2), word(3), 0x7632),
-               weights_low, weights_high);
+        Mma<T>::multiply(sum, __byte_perm(word(0), word(1), 0x5410),
+                         __byte_perm(word(0), word(1), 0x7632),
+                         __byte_perm(word(2), word(3), 0x5410),
+                         __byte_perm(word(2), word(3), 0x7632), weights_low, weights_high);
       }
     }
     if (!kAhead && next < tile_end) load_keys(next_rows);
@@ -216,17 +199,17 @@ __global__ void __launch_bounds__(kThreads, Chunks <= 4 ? 3 : 2)
     }
   }
   __syncthreads();
-  for (int i = threadIdx.x; i < heads * problem.dim; i += kThreads) {
+  for (int i = threadIdx.x; i < heads * problem.dim; i += kSplitThreads) {
     const int head = i / problem.dim, element = i % problem.dim;
     SplitSum joined = warp_sums[0][head];
 #pragma unroll
-    for (int w = 1; w < kWarps; ++w) {
+    for (int w = 1; w < kSplitWarps; ++w) {
       joined.largest = fmaxf(joined.largest, warp_sums[w][head].largest);
     }
     joined.sum = 0.0f;
     float value = 0.0f;
 #pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
+    for (int w = 0; w < kSplitWarps; ++w) {
       const float factor = power_of_two(warp_sums[w][head].largest - joined.largest);
       joined.sum += factor * warp_sums[w][head].sum;
       value += factor * warp_values[w][head][element];
@@ -243,69 +226,6 @@ __global__ void __launch_bounds__(kThreads, Chunks <= 4 ? 3 : 2)
   }
 }
 
-// One block a row and query head.
-template <class T>
-__global__ void __launch_bounds__(kThreads)
-    join_kernel(const Problem problem, const Splits splits) {
-  __shared__ float factors[kMaxSplits];
-  const int head = blockIdx.x, row = blockIdx.y;
-  wait_for_predecessor();
-  start_successor();
-  const int position = problem.position_of(row);
-  T* out = problem.result<T>(row, head);
-  if (position < 0) {
-    for (int i = threadIdx.x; i < problem.dim; i += kThreads) out[i] = from_float<T>(0.0f);
-    return;
-  }
-  const int tiles = position / kTileKeys + 1;
-  const int share = tiles_per_split(tiles, splits.count);
-  const int active = (tiles + share - 1) / share;
-  const int64_t first = (static_cast<int64_t>(row) * problem.query_heads + head) * splits.count;
-  if (threadIdx.x < 32) {
-    const int lane = threadIdx.x;
-    constexpr int kPerLane = kMaxSplits / 32;
-    SplitSum part[kPerLane];
-    float top = -INFINITY;
-#pragma unroll
-    for (int i = 0; i < kPerLane; ++i) {
-      const int split = lane + 32 * i;
-      part[i] = split < active ? splits.sums[first + split] : SplitSum{-INFINITY, 0.0f};
-      top = fmaxf(top, part[i].largest);
-    }
-    top = warp_reduce(top, Max{});
-    float sum = 0.0f;
-#pragma unroll
-    for (int i = 0; i < kPerLane; ++i) {
-      part[i].largest = power_of_two(part[i].largest - top);
-      sum += part[i].largest * part[i].sum;
-    }
-    sum = warp_reduce(sum, Sum{});
-#pragma unroll
-    for (int i = 0; i < kPerLane; ++i) factors[lane + 32 * i] = part[i].largest / sum;
-  }
-  const float* values = splits.values + first * problem.dim;
-  // The first values are on their way while the factors are made.
-  float ahead[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const bool read = i < active && threadIdx.x < problem.dim;
-    ahead[i] = read ? values[i * problem.dim + threadIdx.x] : 0.0f;
-  }
-  __syncthreads();
-  for (int element = threadIdx.x; element < problem.dim; element += kThreads) {
-    float value = 0.0f;
-    int split = 0;
-    if (element == threadIdx.x) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) value += i < active ? factors[i] * ahead[i] : 0.0f;
-      split = 4;
-    }
-#pragma unroll 8
-    for (; split < active; ++split) value += factors[split] * values[split * problem.dim + element];
-    out[element] = from_float<T>(value);
-  }
-}
-
 // Blocks that fit the device at once, shared out evenly; at least 4 a row and head when the table
 // is that long, so that one long sequence among short ones does not hold up the rest.
 int split_count(const Problem& problem, const Context& context) {
@@ -313,7 +233,7 @@ int split_count(const Problem& problem, const Context& context) {
   const int64_t units = problem.rows * problem.kv_heads * head_tiles;
   const int64_t resident = 3 * int64_t{context.properties.multiProcessorCount};
   const int64_t most_keys = int64_t{problem.table_columns} * problem.page_size;
-  const int64_t useful = (most_keys + kTileKeys * kWarps - 1) / (kTileKeys * kWarps);
+  const int64_t useful = (most_keys + kTileKeys * kSplitWarps - 1) / (kTileKeys * kSplitWarps);
   const int64_t wanted = std::clamp<int64_t>(resident / std::max<int64_t>(units, 1), 4, kMaxSplits);
   return static_cast<int>(std::clamp<int64_t>(useful, 1, wanted));
 }
@@ -341,11 +261,11 @@ void run_decode(const Problem& problem, Context& context, void* workspace) {
   const unsigned rows = problem.rows;
   const Launch split_launch{.name = "attention (decode)",
                             .grid = dim3(count, problem.kv_heads * head_tiles, rows),
-                            .block = dim3(kThreads),
+                            .block = dim3(kSplitThreads),
                             .overlap = true};
   const Launch join_launch{.name = "attention (join)",
                            .grid = dim3(problem.query_heads, rows),
-                           .block = dim3(kThreads),
+                           .block = dim3(kSplitThreads),
                            .overlap = true};
   with_half(problem.dtype, "attention: q", [&](auto zero) {
     using T = decltype(zero);

@@ -1,29 +1,12 @@
-// Tensor-core fragments of 16-bit elements (sm_80 and later), and copies that feed them.
+// What the attention kernels do with fragments of 16-bit elements (sm_80 and later), and copies that
+// feed them.
 // Lanes are named as in the PTX manual: lane = 4 * group + member.
 #pragma once
 
 #include "../common/convert.cuh"
+#include "../common/mma.cuh"
 
 namespace fewbit::cuda::attention {
-
-// d += a b, a 16 x 16, b 16 x 8, d 16 x 8 in fp32.
-template <class T>
-__device__ __forceinline__ void mma(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2,
-                                    uint32_t a3, uint32_t b0, uint32_t b1) {
-  if constexpr (std::is_same_v<T, __half>) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-        "{%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-  } else {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-        "{%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-  }
-}
 
 // Two values as one register, the first in the low half.
 template <class T>

@@ -12,7 +12,7 @@ constexpr int kThreads = 128;
 template <class T>
 __global__ void __launch_bounds__(kThreads) generic_kernel(const Problem problem) {
   extern __shared__ float shared[];
-  float* query = shared;              // dim
+  float* query = shared;               // dim
   float* sums = shared + problem.dim;  // dim
   __shared__ float weights[kThreads];
   __shared__ uint32_t cache_rows[kThreads];

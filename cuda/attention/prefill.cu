@@ -17,12 +17,12 @@ constexpr int kThreads = 128;
 
 template <int Chunks>
 struct Shape {
-  static constexpr int kKeys = Chunks <= 4 ? 64 : 32;           // of a tile
-  static constexpr int kStrideChunks = (Chunks + 1) / 2 * 8;    // 16-byte chunks of a shared row
+  static constexpr int kKeys = Chunks <= 4 ? 64 : 32;         // of a tile
+  static constexpr int kStrideChunks = (Chunks + 1) / 2 * 8;  // 16-byte chunks of a shared row
   static constexpr int kTileBytes = kKeys * kStrideChunks * 16;
-  static constexpr int kStageBytes = 2 * kTileBytes;            // keys, then values
+  static constexpr int kStageBytes = 2 * kTileBytes;  // keys, then values
   static constexpr int kSharedBytes = 2 * kStageBytes;
-  static constexpr bool kHoldQuery = Chunks <= 4;               // in registers
+  static constexpr bool kHoldQuery = Chunks <= 4;  // in registers
 };
 
 // What a block knows of its rows: for the first row of each sequence, a bit in firsts and the least
@@ -83,8 +83,8 @@ __device__ __forceinline__ void copy_tile(const Problem& problem, uint32_t stage
     const int index = i * kThreads + threadIdx.x;
     const int key = index / kRowChunks, chunk = index % kRowChunks;
     const bool read = chunk < head_chunks;
-    const int64_t from = (static_cast<int64_t>(cache_rows[key]) * problem.dim +
-                          (read ? chunk * 8 : 0)) * 2;
+    const int64_t from =
+        (static_cast<int64_t>(cache_rows[key]) * problem.dim + (read ? chunk * 8 : 0)) * 2;
     const uint32_t to = stage + (key * S::kStrideChunks + swizzle(chunk, key)) * 16;
     copy_async(to, keys + from, read);
     copy_async(to + S::kTileBytes, values + from, read);
@@ -179,11 +179,10 @@ __global__ void __launch_bounds__(kThreads, 2) prefill_kernel(const Problem prob
           const uint4 b = S::kHoldQuery ? held[S::kHoldQuery ? i : 0][1] : load_query(1, i);
 #pragma unroll
           for (int n = 0; n < kKeyTiles; ++n) {
-            const int offset =
-                (n * 8 + group) * S::kStrideChunks + swizzle(member + 4 * i, group);
+            const int offset = (n * 8 + group) * S::kStrideChunks + swizzle(member + 4 * i, group);
             const uint4 k = load_shared(keys + offset * 16);
-            mma<T>(score[n], a.x, b.x, a.y, b.y, k.x, k.y);
-            mma<T>(score[n], a.z, b.z, a.w, b.w, k.z, k.w);
+            Mma<T>::multiply(score[n], a.x, b.x, a.y, b.y, k.x, k.y);
+            Mma<T>::multiply(score[n], a.z, b.z, a.w, b.w, k.z, k.w);
           }
         }
         if (first_key + S::kKeys - 1 > least) {
@@ -239,8 +238,8 @@ __global__ void __launch_bounds__(kThreads, 2) prefill_kernel(const Problem prob
             const int offset = row * S::kStrideChunks + swizzle(2 * n + lane / 16, row);
             uint32_t v[4];
             load_transposed(v, values + offset * 16);
-            mma<T>(out[2 * n], a0, a1, a2, a3, v[0], v[1]);
-            mma<T>(out[2 * n + 1], a0, a1, a2, a3, v[2], v[3]);
+            Mma<T>::multiply(out[2 * n], a0, a1, a2, a3, v[0], v[1]);
+            Mma<T>::multiply(out[2 * n + 1], a0, a1, a2, a3, v[2], v[3]);
           }
         }
       }

@@ -50,8 +50,7 @@ struct Problem {
 // Whether the tensor-core kernels take the problem: 16-bit elements, heads of a multiple of 8 up to
 // 256 elements, and addresses that allow 16-byte loads.
 inline bool fits_tensor_cores(const Problem& problem) {
-  const int64_t cache_rows =
-      int64_t{problem.pages} * problem.kv_heads * problem.page_size;
+  const int64_t cache_rows = int64_t{problem.pages} * problem.kv_heads * problem.page_size;
   return problem.dtype != DType::F32 && problem.dim % 8 == 0 && problem.dim <= 256 &&
          cache_rows < (int64_t{1} << 32) && vector_aligned(problem.q, problem.q_stride, 2) &&
          vector_aligned(problem.key_cache, 0, 2) && vector_aligned(problem.value_cache, 0, 2) &&

@@ -37,8 +37,8 @@ __global__ void __launch_bounds__(kMapThreads)
   wait_for_predecessor();
   start_successor();
   const int64_t index = static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x;
-  const int64_t column = index < packs ? index * Body::kWidth
-                                       : packs * Body::kWidth + (index - packs);
+  const int64_t column =
+      index < packs ? index * Body::kWidth : packs * Body::kWidth + (index - packs);
   for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
     if (index < packs) {
       body.template run<Body::kWidth>(row, column);

@@ -49,8 +49,7 @@ __device__ __forceinline__ void load_floats(float (&to)[Count], const void* data
     };
 #pragma unroll
     for (int load = 0; load < kLoads; ++load) {
-      const Piece piece =
-          reinterpret_cast<const Piece*>(static_cast<const T*>(data) + index)[load];
+      const Piece piece = reinterpret_cast<const Piece*>(static_cast<const T*>(data) + index)[load];
 #pragma unroll
       for (int i = 0; i < kPerLoad; ++i) to[load * kPerLoad + i] = to_float(piece.value[i]);
     }
@@ -209,8 +208,9 @@ void run_row_norm(const char* name, Context& context, int64_t rows, const RowNor
     launch(config, context, kernel, norm);
   };
   bool aligned = true;
-  for (const void* data : {static_cast<const void*>(norm.x), static_cast<const void*>(norm.residual),
-                           static_cast<const void*>(norm.out), norm.weight, norm.bias}) {
+  for (const void* data :
+       {static_cast<const void*>(norm.x), static_cast<const void*>(norm.residual),
+        static_cast<const void*>(norm.out), norm.weight, norm.bias}) {
     aligned = aligned && vector_aligned(data, norm.columns, sizeof(T));
   }
   const int64_t vectors = norm.columns / kVectorSize<T>;

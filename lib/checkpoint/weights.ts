@@ -16,7 +16,7 @@ export const INDEX_FILE = `${WEIGHTS_FILE}.index.json`;
 const INDEX_SUFFIX = '.safetensors.index.json';
 const ADAPTER_FILE = 'adapter_model.safetensors';
 /** Safetensors files that hold something else than the model, or the model a second time. */
-const NOT_THE_MODEL = /^(adapter_model|consolidated|optimizer|scheduler)\b/;
+const NOT_THE_MODEL = /^(adapter_model|consolidated|optimizer|scheduler|fewbit)(\b|_)/;
 /** Headers read at a time: enough to hide the latency of a network file system. */
 const CONCURRENCY = 8;
 

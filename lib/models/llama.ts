@@ -1,7 +1,7 @@
 import type { LlamaConfig } from '../checkpoint/config';
 import * as ops from '../ops';
-import type { ModelBuilder } from './builder';
 import type { Tensor } from '../tensor';
+import type { ModelBuilder } from './builder';
 import type { Decoder } from './decoder';
 
 /** Llama (arXiv 2302.13971, 2307.09288, 2407.21783): RMS norms, rotary positions, gated MLP. */
@@ -31,11 +31,7 @@ export function llama(config: LlamaConfig, build: ModelBuilder): Decoder {
         out: hiddenSize,
         bias: attentionBias,
       }),
-      mlpNorm: build.rmsNorm(
-        `model.layers.${i}.post_attention_layernorm`,
-        hiddenSize,
-        rmsNormEps,
-      ),
+      mlpNorm: build.rmsNorm(`model.layers.${i}.post_attention_layernorm`, hiddenSize, rmsNormEps),
       gateUp: build.linears(
         [
           { name: `${mlp}.gate_proj`, outFeatures: intermediateSize },

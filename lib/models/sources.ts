@@ -1,5 +1,5 @@
-import { readTensor } from '../checkpoint/safetensors';
 import type { Checkpoint } from '../checkpoint/checkpoint';
+import { readTensor } from '../checkpoint/safetensors';
 import { loadableDtype } from '../checkpoint/storage-dtype';
 import type { TensorInfo } from '../checkpoint/tensor-info';
 import { CheckpointError } from '../errors';

@@ -105,7 +105,7 @@ export class Transformer implements CausalLM {
    * being outlier columns in 16 bits. undefined when no such layer has run.
    */
   int8Share(): number | undefined {
-    const [quantized, all] = this.context.int8Stats?.read() as BigInt64Array;
+    const [quantized, all] = (this.context.int8Stats?.read() ?? []) as BigInt64Array;
     return all ? Number(quantized) / Number(all) : undefined;
   }
 

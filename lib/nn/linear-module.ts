@@ -37,7 +37,9 @@ export function outFeatures({ parts }: LinearSpec): number {
 }
 
 /** The parts with the rows of the stacked matrix that belong to them. */
-export function partRows({ parts }: LinearSpec): { part: LinearPart; begin: number; end: number }[] {
+export function partRows({
+  parts,
+}: LinearSpec): { part: LinearPart; begin: number; end: number }[] {
   let end = 0;
   return parts.map((part) => {
     const begin = end;

@@ -67,11 +67,7 @@ export function expectShape(context: ModuleContext, name: string, shape: number[
 }
 
 /** Steps that fill a float tensor, by way of a scratch tensor where the stored dtype differs. */
-export async function loadFloat(
-  context: ModuleContext,
-  name: string,
-  into: Tensor,
-): Promise<void> {
+export async function loadFloat(context: ModuleContext, name: string, into: Tensor): Promise<void> {
   const { device, source } = context;
   const { dtype } = source.describe(name);
   if (dtype === into.dtype) {

@@ -16,10 +16,16 @@ export function linear(
   x: Tensor,
   weight: Tensor,
   bias: Tensor | undefined,
-  options: { activation?: Activation; dtype?: DType } = {},
+  options: {
+    activation?: Activation;
+    dtype?: DType;
+    /** Use the vendor's matrix product (cuBLASLt) and no kernel of fewbit's own, as a baseline. */
+    vendorLibrary?: boolean;
+  } = {},
 ): Tensor {
   const shape = [x.shape[0] as number, weight.shape[0] as number];
   const out = x.device.empty(options.dtype ?? x.dtype, shape);
-  x.device.run('linear', [x, weight, bias, out], [ACTIVATION[options.activation ?? 'none']]);
+  const attrs = [ACTIVATION[options.activation ?? 'none'], options.vendorLibrary ? 1 : 0];
+  x.device.run('linear', [x, weight, bias, out], attrs);
   return out;
 }

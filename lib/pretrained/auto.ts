@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint';
 import { parseConfig } from '../checkpoint/config';
-import { resolveModel, type ResolveOptions } from '../checkpoint/hub';
+import { type HubOptions, resolveModel } from '../checkpoint/hub';
 import { presetConfig } from '../checkpoint/presets';
 import { openSafetensors } from '../checkpoint/safetensors';
 import { Device, type DeviceName, type DeviceOptions } from '../device';
@@ -35,7 +35,7 @@ export interface FromConfigOptions extends DeviceOptions, EngineOptions {
 
 export interface FromPretrainedOptions
   extends FromConfigOptions,
-    Omit<ResolveOptions, 'onProgress' | 'signal'> {}
+    Omit<HubOptions, 'onProgress' | 'signal'> {}
 
 /** Loads language models of any supported architecture and method. */
 export const AutoModelForCausalLM = {

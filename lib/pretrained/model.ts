@@ -125,9 +125,6 @@ export class CausalLanguageModel {
   }
 }
 
-function encoded(
-  tokenizer: TokenizerLike,
-  prompt: string | ArrayLike<number>,
-): ArrayLike<number> {
+function encoded(tokenizer: TokenizerLike, prompt: string | ArrayLike<number>): ArrayLike<number> {
   return typeof prompt === 'string' ? tokenizer.encode(prompt) : prompt;
 }

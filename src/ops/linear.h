@@ -1,6 +1,8 @@
 // out = activation(x weight^T + bias), accumulated in fp32. activation: 0 none, 1 relu.
 // x float[M, K], weight float[N, K], bias float[N], out[M, N] of the dtype of x, or f32.
 // On CUDA the weight has the dtype of x; on the CPU x is f32 and the weight any float dtype.
+// vendor_library = 1 asks the back end to use the vendor's matrix product and no kernel of its own:
+// the baseline of benchmarks. A back end without one ignores it.
 #pragma once
 
 #include "../core/op_spec.h"
@@ -8,7 +10,7 @@
 namespace fewbit::ops::linear {
 
 enum Tensor { x, weight, bias, out };
-enum Attr { activation };
+enum Attr { activation, vendor_library };
 
 inline const OpSpec spec{
     "linear",
@@ -16,7 +18,7 @@ inline const OpSpec spec{
      {"weight", Access::Read},
      {"bias", Access::Read, true},
      {"out", Access::Write}},
-    {"activation"},
+    {"activation", "vendor_library"},
     [](const OpCall& call) {
       const int64_t m = call[x].rows(), k = call[x].cols(), n = call[weight].shape[0];
       Checker(spec, call)

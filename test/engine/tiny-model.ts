@@ -9,7 +9,7 @@ const [DIM, HEADS, KV_HEADS, LAYERS] = [32, 2, 1, 2];
 const HEAD_DIM = DIM / HEADS;
 
 export const VOCAB = 97;
-/** A token whose embedding is NaN. */
+/** A token whose embedding is NaN, and which is never generated. */
 export const NAN_TOKEN = 96;
 
 /**
@@ -28,6 +28,7 @@ export class TinyModel implements CausalLM {
   };
   readonly #table: Tensor;
   readonly #head: Tensor;
+  readonly #bias: Tensor;
   readonly #norm: Tensor;
   readonly #rope: Tensor;
   readonly #layers: Record<'q' | 'k' | 'v' | 'o' | 'gate' | 'up' | 'down', Tensor>[];
@@ -38,6 +39,9 @@ export class TinyModel implements CausalLM {
     this.#table = this.#random(VOCAB, DIM, 1);
     this.#table.rows(NAN_TOKEN, VOCAB).write(new Float32Array(DIM).fill(Number.NaN));
     this.#head = this.#random(VOCAB, DIM, 0.5);
+    const bias = new Float32Array(VOCAB);
+    bias[NAN_TOKEN] = -1e9;
+    this.#bias = this.device.from('f32', [VOCAB], bias);
     this.#norm = this.device.from('f32', [DIM], new Float32Array(DIM).fill(1));
     this.#rope = this.device.from('f32', [maxPositions, HEAD_DIM], rope(maxPositions));
     this.#layers = Array.from({ length: LAYERS }, () => ({
@@ -69,7 +73,7 @@ export class TinyModel implements CausalLM {
   }
 
   logits(hidden: Tensor): Tensor {
-    return ops.linear(hidden, this.#head, undefined);
+    return ops.linear(hidden, this.#head, this.#bias);
   }
 
   /** Logits [tokens, VOCAB] of a sequence, computed eagerly, in one pass and with its own cache. */

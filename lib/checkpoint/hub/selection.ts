@@ -10,7 +10,7 @@ import { exists } from './repo-cache';
 /** What a caller needs of a repository. */
 export type Purpose = 'model' | 'tokenizer';
 
-const SMALL_FILES = /\.(json|jinja)$|^(merges\.txt|tokenizer\.model)$/;
+const SMALL_FILES = /\.(json|jinja)$|^(merges\.txt|tokenizer\.model|fewbit_.*\.safetensors)$/;
 const INDEX = /\.index\.json$/;
 
 /** Files of the purpose other than weights, by name among the files of a repository. */

@@ -1,9 +1,9 @@
-import { CheckpointError } from '../../errors';
 import type { JsonObject } from '../../checkpoint/json';
+import { CheckpointError } from '../../errors';
 import type { LinearModule, LinearSpec } from '../../nn/linear-module';
 import type { ModuleContext } from '../../nn/module';
 import { isNamed, type LinearRole, type QuantizationMethod } from '../method';
-import { LlmInt8Config } from './config';
+import type { LlmInt8Config } from './config';
 import { LinearInt8 } from './linear-int8';
 
 export { LlmInt8Config, type LlmInt8Options } from './config';

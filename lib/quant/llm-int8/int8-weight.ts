@@ -1,6 +1,12 @@
 import { CheckpointError } from '../../errors';
 import type { Command, DType } from '../../native';
-import { diskName, type LinearPart, type LinearSpec, outFeatures, partRows } from '../../nn/linear-module';
+import {
+  diskName,
+  type LinearPart,
+  type LinearSpec,
+  outFeatures,
+  partRows,
+} from '../../nn/linear-module';
 import type { ModuleContext } from '../../nn/module';
 import { castCommand, loadFloat } from '../../nn/parameter';
 import { alignInt8, type Int8Weight } from '../../ops';

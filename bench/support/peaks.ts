@@ -1,0 +1,23 @@
+/** What a device can do at most, from its vendor's data sheet (dense, boost clock). */
+export interface Peaks {
+  /** Bytes per second from device memory. */
+  bandwidth: number;
+  /** Operations per second of the 16-bit and the int8 matrix units. */
+  half: number;
+  int8: number;
+}
+
+const PEAKS: [pattern: RegExp, peaks: Peaks][] = [
+  [/H200/, { bandwidth: 4.8e12, half: 989e12, int8: 1979e12 }],
+  [/H100 PCIe/, { bandwidth: 2.0e12, half: 756e12, int8: 1513e12 }],
+  [/H100/, { bandwidth: 3.35e12, half: 989e12, int8: 1979e12 }],
+  [/A100.*80GB/, { bandwidth: 2.04e12, half: 312e12, int8: 624e12 }],
+  [/A100/, { bandwidth: 1.56e12, half: 312e12, int8: 624e12 }],
+  [/L40S/, { bandwidth: 0.86e12, half: 362e12, int8: 733e12 }],
+  [/RTX 4090/, { bandwidth: 1.01e12, half: 165e12, int8: 661e12 }],
+];
+
+/** undefined for a device that is not in the table; shares are then left out. */
+export function peaksOf(deviceName: string): Peaks | undefined {
+  return PEAKS.find(([pattern]) => pattern.test(deviceName))?.[1];
+}

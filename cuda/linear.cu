@@ -1,0 +1,94 @@
+// The 16-bit linear: checks a call and chooses how to compute it.
+#include "../src/ops/linear.h"
+
+#include "common/cuda_op.h"
+#include "cublaslt/cublaslt.h"
+#include "linear/linear.h"
+
+namespace fewbit::cuda {
+
+namespace {
+
+using namespace ops::linear;
+
+// Up to this many rows reading the weights is all that counts.
+constexpr int64_t kMaxStreamRows = 16;
+
+Linear linear_of(const OpCall& call) {
+  const DType dtype = call[x].dtype;
+  if (dtype != DType::F16 && dtype != DType::BF16) {
+    throw Error("ERR_FEWBIT_DTYPE",
+                std::string("linear: x and weight must be f16 or bf16 on CUDA, not ") +
+                    name_of(dtype) + ": cast them first");
+  }
+  if (call[weight].dtype != dtype) {
+    throw Error("ERR_FEWBIT_DTYPE", std::string("linear: on CUDA the weight must have the dtype of "
+                                                "x (") + name_of(dtype) + "), not " +
+                                        name_of(call[weight].dtype));
+  }
+  Linear linear{};
+  linear.dtype = dtype;
+  linear.x = call[x].data;
+  linear.weight = call[weight].data;
+  linear.bias = call[bias] ? call[bias].data : nullptr;
+  linear.bias_dtype = call[bias].dtype;
+  linear.out = call[out].data;
+  linear.out_dtype = call[out].dtype;
+  linear.rows = call[x].rows();
+  linear.columns = call[weight].shape[0];
+  linear.depth = call[x].cols();
+  linear.activation = static_cast<int>(call.attrs[activation]);
+  return linear;
+}
+
+cudaDataType_t type_of(DType dtype) {
+  return dtype == DType::F32 ? CUDA_R_32F : dtype == DType::F16 ? CUDA_R_16F : CUDA_R_16BF;
+}
+
+// The library rounds its result before a separate bias kernel could add to it, so it gets the bias
+// itself where it can, and a 16-bit result with a bias of another dtype goes to our own kernel.
+bool library_takes_bias(const Linear& linear) {
+  return linear.out_dtype != DType::F32 && linear.bias_dtype == linear.out_dtype;
+}
+
+bool by_library(const Linear& linear, const Context& context) {
+  return linear.rows > kMaxStreamRows && context.cublaslt &&
+         (!linear.bias || linear.out_dtype == DType::F32 || library_takes_bias(linear));
+}
+
+Product product_of(const Linear& linear) {
+  const bool fused = linear.out_dtype != DType::F32;
+  Product product;
+  product.m = linear.rows;
+  product.n = linear.columns;
+  product.k = linear.depth;
+  product.operand = type_of(linear.dtype);
+  product.result = type_of(linear.out_dtype);
+  product.relu = fused && linear.activation != 0;
+  product.x = linear.x;
+  product.weight = linear.weight;
+  product.bias = fused ? linear.bias : nullptr;
+  product.out = linear.out;
+  return product;
+}
+
+void prepare(const OpCall& call, Context& context) {
+  const Linear linear = linear_of(call);
+  if (by_library(linear, context)) context.cublaslt->prepare(product_of(linear), context.stream);
+}
+
+void run(const OpCall& call, Context& context) {
+  const Linear linear = linear_of(call);
+  if (linear.rows == 0 || linear.columns == 0) return;
+  if (!by_library(linear, context) || !context.cublaslt->run(product_of(linear), context.stream)) {
+    return linear_streaming(linear, context);
+  }
+  const bool unfinished = linear.bias || linear.activation != 0;
+  if (linear.out_dtype == DType::F32 && unfinished) add_bias(linear, context);
+}
+
+const CudaOp op("linear", run, nullptr, prepare);
+
+}  // namespace
+
+}  // namespace fewbit::cuda
