@@ -57,7 +57,8 @@ export class TimedLinear {
   /** Uniform values below the threshold, and `outliers` columns above it. */
   private input(m: number, outliers: number): Tensor {
     const { k } = this.#shape;
-    const x = this.noise([m, k], 7, 1);
+    const dtype = this.#device.type === 'cpu' ? 'f32' : this.#dtype;
+    const x = ops.fillRandom(this.#device.allocate(dtype, [m, k]), 7);
     const gains = new Float32Array(k).fill(1);
     for (let i = 0; i < outliers; i++)
       gains[Math.floor(((i + 0.5) * k) / outliers)] = OUTLIER_VALUE;
@@ -79,8 +80,8 @@ export class TimedLinear {
     return { codes, scales };
   }
 
-  private noise(shape: number[], seed: number, deviation = 0.02): Tensor {
-    return ops.fillRandom(this.#device.allocate(this.#dtype, shape), seed, deviation);
+  private noise(shape: number[], seed: number): Tensor {
+    return ops.fillRandom(this.#device.allocate(this.#dtype, shape), seed, 0.02);
   }
 
   /** Median microseconds of one of the `calls` that a recorded program makes. */

@@ -23,6 +23,8 @@ export interface EngineUsage {
   /** Requests with cache pages, and requests that wait for them. */
   running: number;
   waiting: number;
+  /** How often a sequence had to give its pages back, to be computed again. */
+  preemptions: number;
   pages: number;
   freePages: number;
   pageSize: number;
@@ -70,10 +72,11 @@ export class Engine {
   }
 
   get usage(): EngineUsage {
-    const { running, waiting } = this.#scheduler;
+    const { running, waiting, preemptions } = this.#scheduler;
     return {
       running: running.length,
       waiting: waiting.length,
+      preemptions,
       pages: this.#blocks.total,
       freePages: this.#blocks.free,
       pageSize: this.#blocks.pageSize,

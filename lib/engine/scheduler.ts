@@ -22,6 +22,8 @@ export class Scheduler {
   readonly waiting: Sequence[] = [];
   /** Sequences with pages, oldest first. */
   readonly running: Sequence[] = [];
+  /** How often a sequence had to give its pages back. */
+  preemptions = 0;
   readonly #blocks: BlockManager;
   readonly #limits: { maxBatch: number; chunkRows: number; chunkSequences: number };
 
@@ -123,6 +125,7 @@ export class Scheduler {
     this.#blocks.release(sequence.pages);
     sequence.computed = 0;
     sequence.evictions++;
+    this.preemptions++;
     this.waiting.unshift(sequence);
   }
 }

@@ -1,4 +1,5 @@
-// The TypeScript build: dist/ from lib/, and the ES module that re-exports it. Skipped while a hash
+// The TypeScript build: dist/ from lib/ and dist/bench from bench/, and the ES module that re-exports
+// the library. Skipped while a hash
 // over the sources is the one of the last build.
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -6,8 +7,10 @@ import { join, relative } from 'node:path';
 import { root, run, step } from './tools.mjs';
 
 const lib = join(root, 'lib');
+const bench = join(root, 'bench');
 const dist = join(root, 'dist');
 const stamp = join(root, '.cache', 'typescript.hash');
+const wrapper = join(root, 'scripts', 'esm-wrapper.mjs');
 const builtFiles = ['index.js', 'index.d.ts', 'index.mjs', 'index.d.mts'];
 
 function filesBelow(folder) {
@@ -19,9 +22,10 @@ function filesBelow(folder) {
 
 function hashOfInputs() {
   const hash = createHash('sha256');
-  const settings = ['tsconfig.json', 'tsconfig.build.json', 'scripts/esm-wrapper.mjs'];
+  const settings = ['tsconfig.json', 'tsconfig.build.json', 'tsconfig.bench.json'];
   const compiler = join(root, 'node_modules', 'typescript', 'package.json');
-  for (const file of [...settings.map((name) => join(root, name)), compiler, ...filesBelow(lib)]) {
+  const own = settings.map((name) => join(root, name));
+  for (const file of [...own, wrapper, compiler, ...filesBelow(lib), ...filesBelow(bench)]) {
     hash
       .update(`${relative(root, file)}\0`)
       .update(readFileSync(file))
@@ -40,8 +44,8 @@ function prune() {
   for (const file of filesBelow(dist)) {
     const name = relative(dist, file);
     if (builtFiles.includes(name)) continue;
-    const source = join(lib, name.replace(/(\.d\.ts|\.js)$/, '.ts'));
-    if (!existsSync(source)) rmSync(file);
+    const source = name.replace(/(\.d\.ts|\.js)$/, '.ts');
+    if (!existsSync(join(lib, source)) && !existsSync(join(root, source))) rmSync(file);
   }
 }
 
@@ -52,8 +56,9 @@ export async function buildTypeScript() {
     rmSync(stamp, { force: true });
     const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
     await run(process.execPath, [tsc, '-p', 'tsconfig.build.json']);
+    await run(process.execPath, [wrapper]);
+    await run(process.execPath, [tsc, '-p', 'tsconfig.bench.json']);
     prune();
-    await run(process.execPath, ['scripts/esm-wrapper.mjs']);
     mkdirSync(join(root, '.cache'), { recursive: true });
     writeFileSync(stamp, hash);
     return 'done';

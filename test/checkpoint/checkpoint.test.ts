@@ -19,7 +19,7 @@ describe('openCheckpoint', () => {
     expect(llama.config).toMatchObject({ modelType: 'llama', hiddenSize: 256, eosTokenIds: [2] });
     expect(llama.tensor('model.norm.weight')).toMatchObject({ dtype: 'f16', shape: [256] });
     expect(llama.has('lm_head.weight')).toBe(false);
-    expect(llama.tensorBytes).toBe(4_194_560 * 2 + 0);
+    expect(llama.tensorBytes).toBe(2 * 4_196_608);
     const opt = await openCheckpoint(join(SAMPLES, 'sample-opt'));
     expect(opt.config).toMatchObject({ modelType: 'opt', ffnDim: 1024 });
     expect(opt.generationConfig).toMatchObject({ bosTokenId: 1, eosTokenIds: [2] });

@@ -61,8 +61,8 @@ const setLength: Mutation = (bytes, random) => {
 const editDigit: Mutation = (bytes, random) => {
   const copy = Buffer.from(bytes);
   const digits = [...copy.subarray(0, headerEnd).entries()].filter(([, c]) => c >= 48 && c <= 57);
-  const [place] = digits[random(digits.length)] as [number, number];
-  copy[place] = 48 + random(10);
+  const digit = digits[random(digits.length)];
+  if (digit) copy[digit[0]] = 48 + random(10);
   return copy;
 };
 /** Puts a piece of JSON somewhere in the header, keeping the length field right. */

@@ -36,7 +36,7 @@ describe.each(Object.entries(TOKENIZERS))('streamDecoder of %s', (_, path) => {
     expect(parts.join('')).toBe(tokenizer.decode(ids));
     for (const part of parts) {
       expect(part).not.toContain('\uFFFD');
-      expect(part.isWellFormed?.() ?? true).toBe(true);
+      expect(part).not.toMatch(/\p{Surrogate}/u);
     }
   });
 
@@ -105,8 +105,8 @@ describe('StreamDecoder', () => {
     let text = '';
     for (let id = 0; id < 10_000; id++) text += decoder.push(id);
     expect(text.split(' ')).toHaveLength(10_001);
-    expect(longest).toBeLessThanOrEqual(16);
-    expect(decoded / 10_000).toBeLessThan(20);
+    expect(longest).toBeLessThanOrEqual(8);
+    expect(decoded / 10_000).toBeLessThan(10);
   });
 
   it('stays bounded when no token has text', () => {
@@ -116,6 +116,6 @@ describe('StreamDecoder', () => {
       return '';
     });
     for (let id = 0; id < 1000; id++) expect(decoder.push(id)).toBe('');
-    expect(longest).toBeLessThanOrEqual(64);
+    expect(longest).toBeLessThanOrEqual(32);
   });
 });

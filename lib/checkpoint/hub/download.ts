@@ -26,7 +26,10 @@ export async function downloadBlob(
   onLoaded: (bytes: number) => void,
 ): Promise<void> {
   const path = cache.blobPath(file.etag);
-  if (await exists(path)) return onLoaded(file.size);
+  if (await exists(path)) {
+    onLoaded(file.size);
+    return;
+  }
 
   const partial = `${path}.incomplete`;
   const handle = await open(partial, constants.O_RDWR | constants.O_CREAT, 0o644);

@@ -5,8 +5,8 @@ const REPLACEMENT = '\uFFFD';
  * The window is cut back to KEEP tokens when it has grown to LIMIT, so a token costs O(1). Four
  * tokens hold any character's bytes; the rest is room for tokens without text of their own.
  */
-const LIMIT = 16;
-const KEEP = 6;
+const LIMIT = 8;
+const KEEP = 4;
 
 /**
  * Turns token ids into text as they arrive. A character whose bytes are spread over several tokens
