@@ -70,9 +70,14 @@ __global__ void __launch_bounds__(kScanThreads) scan_kernel(const Batch batch) {
     batch.partials[static_cast<int64_t>(row) * batch.parts + part] = {best, largest};
 }
 
+struct DrawScratch {
+  Histogram histogram;
+  Shortlist shortlist;
+  uint64_t best[kDrawThreads / 32];
+};
+
 // Draws a token of a row with filters, whose largest processed logit is given as a key.
-__device__ int32_t draw(const Batch& batch, const Row& params, const uint32_t* keys,
-                        uint32_t largest_key, Histogram& histogram, uint64_t* scratch) {
+__device__ int32_t draw(const Row& params, Keys list, uint32_t largest_key, DrawScratch& scratch) {
   const float largest = value_of(largest_key);
   const auto distance = [&](uint32_t key) {
     return key == largest_key ? 0.0f : value_of(key) - largest;
@@ -81,8 +86,8 @@ __device__ int32_t draw(const Batch& batch, const Row& params, const uint32_t* k
   if (params.limits_count) {
     const uint64_t count = static_cast<uint64_t>(params.top_k);
     const uint32_t key = select_key(
-        keys, batch.vocabulary, 0, [](uint32_t) { return uint64_t{1}; },
-        [=](uint64_t) { return count; }, histogram);
+        list, 0, [](uint32_t) { return uint64_t{1}; }, [=](uint64_t) { return count; },
+        scratch.histogram, scratch.shortlist);
     floor = max(floor, key);
   }
   if (params.limits_mass()) {
@@ -90,15 +95,19 @@ __device__ int32_t draw(const Batch& batch, const Row& params, const uint32_t* k
     const auto mass = [&](uint32_t key) { return __float2ull_rz(expf(distance(key)) * 0x1p40f); };
     const auto needed = [&](uint64_t total) {
       const double share = ceil(static_cast<double>(params.top_p) * static_cast<double>(total));
-      return min(max(static_cast<uint64_t>(max(share, 1.0)), uint64_t{1}), total);
+      return min(static_cast<uint64_t>(max(share, 1.0)), total);
     };
-    floor = max(floor, select_key(keys, batch.vocabulary, floor, mass, needed, histogram));
+    floor = max(floor, select_key(list, floor, mass, needed, scratch.histogram, scratch.shortlist));
   }
   const float least = params.min_p > 0 ? logf(params.min_p) : -INFINITY;
+  // A little below, since the sum is rounded: the exact test follows.
+  const float near_least = largest + least - (fabsf(largest) + fabsf(least)) * 0x1p-20f;
+  const uint32_t bound = params.min_p > 0 ? min(key_of(near_least), largest_key) : floor;
+  list = shorten(list, max(floor, bound), scratch.shortlist);
 
   uint64_t best = 0;
   float highest = -INFINITY;
-  for_keys(keys, batch.vocabulary, [&](uint32_t key, int64_t token) {
+  for_keys(list, [&](uint32_t key, int64_t token) {
     const float logit = distance(key);
     // Most tokens are too unlikely for any noise to lift them.
     if (key < floor || (logit < least && key != largest_key) || logit + kLargestNoise < highest) {
@@ -108,12 +117,11 @@ __device__ int32_t draw(const Batch& batch, const Row& params, const uint32_t* k
     highest = fmaxf(highest, score);
     best = max(best, candidate(score, token));
   });
-  return token_of(block_reduce<kDrawThreads>(best, Max{}, scratch));
+  return token_of(block_reduce<kDrawThreads>(best, Max{}, scratch.best));
 }
 
 __global__ void __launch_bounds__(kDrawThreads) draw_kernel(const Batch batch) {
-  __shared__ Histogram histogram;
-  __shared__ uint64_t scratch[kDrawThreads / 32];
+  __shared__ DrawScratch scratch;
   const int row = blockIdx.x, lane = threadIdx.x % 32;
   wait_for_predecessor();
   start_successor();
@@ -133,7 +141,8 @@ __global__ void __launch_bounds__(kDrawThreads) draw_kernel(const Batch batch) {
     if (largest == kNanKey || largest <= kMinusInfinityKey) {
       token = kNoDistribution;
     } else if (params.filters()) {
-      token = draw(batch, params, batch.keys + row * batch.key_stride, largest, histogram, scratch);
+      const Keys all{batch.keys + row * batch.key_stride, nullptr, batch.vocabulary};
+      token = draw(params, all, largest, scratch);
     } else {
       token = token_of(best);
     }

@@ -1,9 +1,8 @@
 #!/bin/sh
-# What prebuildify runs instead of node-gyp (it ignores node-gyp's arguments): brings the CMake build
-# up to date and copies it to build/Release of the current folder, where prebuildify looks.
+# What prebuildify runs instead of node-gyp (it ignores node-gyp's arguments): copies the CMake build
+# to build/Release of the current folder, where prebuildify looks.
 set -e
 root=$(cd "$(dirname "$0")/.." && pwd)
-node "$root/scripts/setup.mjs" --native
 mkdir -p build/Release
 cp "$root"/build/Release/fewbit.node build/Release/
 if [ -e "$root/build/Release/libfewbit_cuda.so" ]; then

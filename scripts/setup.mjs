@@ -5,7 +5,8 @@
 //   node scripts/setup.mjs            everything
 //   node scripts/setup.mjs --native   only the packages and the native build
 //
-// FEWBIT_CUDA=ON|OFF|AUTO and FEWBIT_CUDA_ARCHS="90a;120" choose what is compiled for the GPU.
+// FEWBIT_CUDA=ON|OFF|AUTO and FEWBIT_CUDA_ARCHS="90a;120" or "all" choose what is compiled for the
+// GPU; without them it is what scripts/setup/cuda.mjs decides.
 import { withLock } from './setup/lock.mjs';
 import { buildNative } from './setup/native.mjs';
 import { installPackages } from './setup/packages.mjs';

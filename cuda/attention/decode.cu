@@ -21,6 +21,27 @@ struct Tile {
   uint4 values[4][kPairs];
 };
 
+// Brings a warp's first tile into L2 while the kernel before still runs (later tiles gain nothing
+// from it). That kernel may be changing the positions or the table: whatever is read here, past L1,
+// names rows inside the caches, and no result depends on it.
+__device__ __forceinline__ void prefetch_tile(const Problem& problem, int splits, int kv_head) {
+#if __CUDA_ARCH__ >= 900
+  const int row = blockIdx.z, lane = threadIdx.x % 32;
+  const int sequence = __ldcg(problem.sequences + row), position = __ldcg(problem.positions + row);
+  if (position < 0 || sequence < 0 || sequence >= problem.table_rows) return;
+  const int tiles = position / kTileKeys + 1;
+  const int tile = blockIdx.x * tiles_per_split(tiles, splits) + threadIdx.x / 32;
+  if (tile >= tiles) return;
+  const int key = min(tile * kTileKeys + lane % kTileKeys, position);
+  const char* cache = static_cast<const char*>(lane < 16 ? problem.key_cache : problem.value_cache);
+  const int64_t row_bytes = int64_t{problem.dim} * 2;
+  const char* from = cache + problem.cache_row(sequence, kv_head, key, true) * row_bytes;
+  for (int64_t offset = 0; offset < row_bytes; offset += 128) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(from + offset));
+  }
+#endif
+}
+
 template <class T, int Chunks>
 __global__ void __launch_bounds__(kSplitThreads, Chunks <= 4 ? 3 : 2)
     decode_kernel(const Problem problem, const Splits splits) {
@@ -40,6 +61,7 @@ __global__ void __launch_bounds__(kSplitThreads, Chunks <= 4 ? 3 : 2)
   const int group = lane / 4, member = lane % 4;
   const int head_chunks = problem.dim / 8;  // 16-byte chunks of a row
 
+  prefetch_tile(problem, splits.count, kv_head);
   wait_for_predecessor();
   start_successor();
   const int position = problem.position_of(row);
@@ -120,14 +142,17 @@ __global__ void __launch_bounds__(kSplitThreads, Chunks <= 4 ? 3 : 2)
     const int next = tile + kSplitWarps;
     const uint32_t next_rows = next < tile_end ? look_up(next) : 0;
 
-    float score[4] = {};  // keys group (0, 1) and group + 8 (2, 3), for both heads
+    float score[4] = {};      // keys group (0, 1) and group + 8 (2, 3), for both heads
+    float score_too[4] = {};  // the other half of the sum: two chains of products are faster
 #pragma unroll
     for (int i = 0; i < Chunks; ++i) {
       const uint4 a = tile_data.keys[0][i], b = tile_data.keys[1][i];
       const uint4 q = kAhead ? held[kAhead ? i : 0] : load_query(i);
       Mma<T>::multiply(score, a.x, b.x, a.y, b.y, q.x, q.y);
-      Mma<T>::multiply(score, a.z, b.z, a.w, b.w, q.z, q.w);
+      Mma<T>::multiply(score_too, a.z, b.z, a.w, b.w, q.z, q.w);
     }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) score[i] += score_too[i];
     if constexpr (!kAhead) load_values(rows, 0, kPairs / 2);
     if (kAhead && next < tile_end) load_keys(next_rows);
 

@@ -22,17 +22,19 @@ struct Problem {
   int32_t pages, page_size, table_rows, table_columns;
   float scale_log2;  // scale * log2(e): the kernels work with powers of two
 
-  // Of a padding row: -1.
+  // Of a padding row: -1. Both loads start at once.
   __device__ int position_of(int row) const {
-    const int sequence = sequences[row];
-    return sequence >= 0 && sequence < table_rows ? positions[row] : -1;
+    const int sequence = sequences[row], position = positions[row];
+    return sequence >= 0 && sequence < table_rows ? position : -1;
   }
 
   // Index, in rows of dim elements, of a key in the caches. Pages outside the cache are a caller's
   // error: they are held inside it, so that they cost a wrong result and no stray access.
-  __device__ uint32_t cache_row(int sequence, int kv_head, int key) const {
+  // past_l1 leaves no copy of the table behind in L1.
+  __device__ uint32_t cache_row(int sequence, int kv_head, int key, bool past_l1 = false) const {
     const int index = min(key / page_size, table_columns - 1);
-    const int entry = block_table[static_cast<int64_t>(sequence) * table_columns + index];
+    const int32_t* at = block_table + static_cast<int64_t>(sequence) * table_columns + index;
+    const int entry = past_l1 ? __ldcg(at) : *at;
     const int page = min(max(entry, 0), pages - 1);
     return (static_cast<uint32_t>(page) * kv_heads + kv_head) * page_size + key % page_size;
   }

@@ -67,6 +67,14 @@ __device__ __forceinline__ void prefetch_rows(const T* rows, int64_t bytes) {
 #endif
 }
 
+// Where the fragment layout of mma.cuh puts the result of a block's column and row, when every lane
+// has stored its i-th sum at i * 32 + lane.
+template <int BatchTiles>
+__device__ __forceinline__ int fragment_index(int column, int row) {
+  const int tile = column / 16 * BatchTiles + row / 8;
+  return (tile * 4 + column % 16 / 8 * 2 + row % 2) * 32 + column % 8 * 4 + row % 8 / 2;
+}
+
 // Epilogue is a trivially copyable struct with
 //   static constexpr int kWarps              further warps of the block, which run stage()
 //   struct Shared                            what they leave in shared memory
@@ -185,10 +193,7 @@ stream_matmul(const StreamOperands<T> p, const Epilogue epilogue) {
 
   for (int i = thread; i < Shape::kColumns * Shape::kRows; i += Shape::kThreads) {
     const int block_column = i % Shape::kColumns, block_row = i / Shape::kColumns;
-    // Where the fragment layout of mma.cuh put this result.
-    const int tile = block_column / 16 * BatchTiles + block_row / 8;
-    const int index = (tile * 4 + block_column % 16 / 8 * 2 + block_row % 2) * 32 +
-                      block_column % 8 * 4 + block_row % 8 / 2;
+    const int index = fragment_index<BatchTiles>(block_column, block_row);
     Accumulator sum = shared.sums[0][index];
 #pragma unroll
     for (int w = 1; w < kStreamWarps; ++w) sum += shared.sums[w][index];

@@ -10,6 +10,14 @@ struct Product;
 // linear_int8_stream.cu: best up to a few dozen rows, right for any number.
 void multiply_streaming(const Product& product, Context& context);
 
+// linear_int8_fused.cu: wgmma with everything in one kernel, for compute capability 9.0. A variant is
+// one of its tile shapes.
+bool fused_available(const Context& context);
+int fused_variants();
+bool fused_variant_fits(const Product& product, int variant);
+int suggest_fused_variant(const Product& product, const Context& context);
+void multiply_fused(const Product& product, int variant, Context& context);
+
 // linear_int8_dequantize.cu: results from the int32 sums [rows, weight_rows] of rows first_row ..
 // first_row + rows.
 void dequantize(const Product& product, const int32_t* sums, int64_t first_row, int64_t rows,

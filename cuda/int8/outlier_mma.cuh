@@ -12,37 +12,54 @@
 
 namespace fewbit::cuda::int8 {
 
-enum class OutlierPass { Codes, Weights };
-
 constexpr int kOutlierChunk = 16;
-constexpr int kOutlierStride = 24;  // elements; 48 bytes a row keep fragment loads conflict-free
 
-template <class T, int Rows, int Columns>
-struct OutlierTile {
-  T x[Rows][kOutlierStride];
-  T weight[Columns][kOutlierStride];
+// Rows of 16 values of the dtype of x, as bits. Every second group of four rows swaps its halves,
+// which keeps fragment loads free of bank conflicts.
+template <int Rows>
+struct OutlierMatrix {
+  uint16_t value[Rows * kOutlierChunk];
+
+  static __device__ __forceinline__ int index(int row, int outlier) {
+    return row * kOutlierChunk + ((outlier ^ (row >> 2 & 1) << 3) & 15);
+  }
+  __device__ __forceinline__ void store(int row, int outlier, float number, bool bfloat16) {
+    value[index(row, outlier)] = bfloat16
+                                     ? __bfloat16_as_ushort(from_float<__nv_bfloat16>(number))
+                                     : __half_as_ushort(from_float<__half>(number));
+  }
+  // Values outlier and outlier + 1; even outliers.
+  __device__ __forceinline__ uint32_t pair(int row, int outlier) const {
+    return *reinterpret_cast<const uint32_t*>(&value[index(row, outlier)]);
+  }
 };
 
-// Threads 0 .. Threads - 1 fill the tile with outliers first .. first + 15; those of the other pass
+template <int Rows, int Columns>
+struct alignas(16) OutlierTile {
+  OutlierMatrix<Rows> x;
+  OutlierMatrix<Columns> weight;
+};
+
+// Threads 0 .. Threads - 1 fill the tile with outliers first .. first + 15. Those of the other pass
 // and those past count become zeros in both operands, so that an infinity meets no zero weight.
-// Returns whether this thread saw an outlier of this pass. The caller synchronises.
-template <int Threads, class T, int Rows, int Columns>
-__device__ __forceinline__ bool stage_outliers(const Product& p, OutlierTile<T, Rows, Columns>& tile,
+template <int Threads, int Rows, int Columns>
+__device__ __forceinline__ void stage_outliers(const Product& p, OutlierTile<Rows, Columns>& tile,
                                                OutlierPass pass, int first, int count,
-                                               int64_t first_row, int64_t first_column, int thread) {
+                                               int64_t first_row, int64_t first_column,
+                                               int thread) {
   static_assert(Threads % kOutlierChunk == 0);
   // A thread stays with one outlier.
-  const int slot_in_chunk = thread % kOutlierChunk;
-  const int index = first + slot_in_chunk;
-  const int outlier = index < count ? p.outliers[index] : -1;
+  const int place = thread % kOutlierChunk;
+  const int outlier = first + place < count ? p.outliers[first + place] : -1;
   const int slot = outlier >= 0 ? p.slot_of(outlier) : -1;
   const bool as_code = slot < 0 && !p.bitsandbytes;
   const bool included = outlier >= 0 && as_code == (pass == OutlierPass::Codes);
+  const bool bfloat16 = p.x.dtype == DType::BF16;
 #pragma unroll 4
-  for (int row = thread / kOutlierChunk; row < Rows; row += Threads / kOutlierChunk) {
-    const bool present = included && first_row + row < p.rows;
-    tile.x[row][slot_in_chunk] =
-        from_float<T>(present ? p.x[(first_row + row) * p.x_columns + outlier] : 0.0f);
+  for (int i = thread / kOutlierChunk; i < Rows; i += Threads / kOutlierChunk) {
+    const int64_t row = first_row + i;
+    const bool present = included && row < p.rows;
+    tile.x.store(i, place, present ? p.x[row * p.x_columns + outlier] : 0.0f, bfloat16);
   }
 #pragma unroll 4
   for (int i = thread / kOutlierChunk; i < Columns; i += Threads / kOutlierChunk) {
@@ -52,28 +69,36 @@ __device__ __forceinline__ bool stage_outliers(const Product& p, OutlierTile<T, 
       value = as_code ? static_cast<float>(p.weight[column * p.depth + outlier])
                       : p.outlier_weight(column, outlier, slot);
     }
-    tile.weight[i][slot_in_chunk] = from_float<T>(value);
+    tile.weight.store(i, place, value, bfloat16);
   }
-  return included;
 }
 
-// One warp adds the tile's products to its accumulators: rows first_row + {0..15} of the tile and,
-// for each of Tiles fragments, the eight columns that column_of(fragment, 0..7) names.
-template <int Tiles, class T, int Rows, int Columns, class ColumnOf>
-__device__ __forceinline__ void add_outliers(float (&values)[Tiles][4],
-                                             const OutlierTile<T, Rows, Columns>& tile,
-                                             int first_row, ColumnOf column_of) {
-  const int group = threadIdx.x % 32 / 4, part = threadIdx.x % 4;
-  const auto pair = [](const T* from) { return *reinterpret_cast<const uint32_t*>(from); };
-  const T* upper = tile.x[first_row + group];
-  const T* lower = tile.x[first_row + group + 8];
-  const uint32_t a0 = pair(upper + 2 * part), a2 = pair(upper + 2 * part + 8);
-  const uint32_t a1 = pair(lower + 2 * part), a3 = pair(lower + 2 * part + 8);
+// One warp adds the tile's products to its accumulators: tile rows tile_row + {0..15} and, for each
+// fragment, the eight tile columns that column_of(fragment, 0..7) names.
+template <class T, int Fragments, int Rows, int Columns, class ColumnOf>
+__device__ __forceinline__ void add_outliers_as(float (&values)[Fragments][4],
+                                                const OutlierTile<Rows, Columns>& tile,
+                                                int tile_row, ColumnOf column_of) {
+  const int group = threadIdx.x % 32 / 4, low = threadIdx.x % 4 * 2, high = low + 8;
+  const int upper = tile_row + group, lower = upper + 8;
+  const uint32_t a0 = tile.x.pair(upper, low), a2 = tile.x.pair(upper, high);
+  const uint32_t a1 = tile.x.pair(lower, low), a3 = tile.x.pair(lower, high);
 #pragma unroll
-  for (int fragment = 0; fragment < Tiles; ++fragment) {
-    const T* column = tile.weight[column_of(fragment, group)];
-    Mma<T>::multiply(values[fragment], a0, a1, a2, a3, pair(column + 2 * part),
-                     pair(column + 2 * part + 8));
+  for (int fragment = 0; fragment < Fragments; ++fragment) {
+    const int column = column_of(fragment, group);
+    Mma<T>::multiply(values[fragment], a0, a1, a2, a3, tile.weight.pair(column, low),
+                     tile.weight.pair(column, high));
+  }
+}
+
+template <int Fragments, int Rows, int Columns, class ColumnOf>
+__device__ __forceinline__ void add_outliers(const Product& p, float (&values)[Fragments][4],
+                                             const OutlierTile<Rows, Columns>& tile, int tile_row,
+                                             ColumnOf column_of) {
+  if (p.x.dtype == DType::BF16) {
+    add_outliers_as<__nv_bfloat16>(values, tile, tile_row, column_of);
+  } else {
+    add_outliers_as<__half>(values, tile, tile_row, column_of);
   }
 }
 

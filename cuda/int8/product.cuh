@@ -15,6 +15,9 @@ struct FloatTensor {
   }
 };
 
+// Outliers whose weights are the int8 codes, or weights in 16 bits (outlier_mma.cuh).
+enum class OutlierPass { Codes, Weights };
+
 struct Product {
   const int8_t* codes;         // [rows, depth]
   const float* scales;         // [rows]
@@ -38,6 +41,10 @@ struct Product {
   DType rounding;  // mode 1: the dtype of its two intermediate roundings
 
   __device__ __forceinline__ int outliers_here() const { return outliers ? *outlier_count : 0; }
+
+  __device__ __forceinline__ bool has_pass(OutlierPass pass) const {
+    return pass == OutlierPass::Codes ? !bitsandbytes : bitsandbytes || kept_slots;
+  }
 
   // The slot of an outlier's kept weights, or -1 when the int8 weights stand in.
   __device__ __forceinline__ int slot_of(int outlier) const {

@@ -7,12 +7,13 @@
 
 namespace fewbit::cuda::sample {
 
-// Keys order floats as unsigned integers. A NaN of either sign stands above all numbers.
+// Keys order floats as unsigned integers, with one zero. A NaN of either sign stands above all
+// numbers.
 constexpr uint32_t kNanKey = 0xffffffffu;
 constexpr uint32_t kMinusInfinityKey = 0x007fffffu;
 
 __device__ __forceinline__ uint32_t key_of(float value) {
-  const uint32_t bits = __float_as_uint(value);
+  const uint32_t bits = __float_as_uint(value + 0.0f);  // -0 becomes 0
   if ((bits & 0x7fffffffu) > 0x7f800000u) return kNanKey;
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }

@@ -30,24 +30,64 @@ struct Histogram {
   }
 };
 
-// Calls body(key, token) for this thread's share of a row's keys.
+// Tokens in question: all of a row, or those that a bound has left, in no particular order.
+struct Keys {
+  const uint32_t* keys;   // 16-byte aligned, readable up to a multiple of 4
+  const int32_t* tokens;  // null: token i has key i
+  int64_t count;
+};
+
+struct Shortlist {
+  static constexpr int kCapacity = 2048;
+  alignas(16) uint32_t keys[kCapacity];
+  int32_t tokens[kCapacity];
+  int count;
+};
+
+// Calls body(key, token) for this thread's share.
 template <class Body>
-__device__ __forceinline__ void for_keys(const uint32_t* keys, int64_t vocabulary, Body&& body) {
-  for (int64_t start = int64_t{threadIdx.x} * 4; start < vocabulary; start += kDrawThreads * 4) {
-    const uint4 four = *reinterpret_cast<const uint4*>(keys + start);
-    body(four.x, start);
-    if (start + 1 < vocabulary) body(four.y, start + 1);
-    if (start + 2 < vocabulary) body(four.z, start + 2);
-    if (start + 3 < vocabulary) body(four.w, start + 3);
+__device__ __forceinline__ void for_keys(const Keys& list, Body&& body) {
+  if (list.tokens) {
+    for (int64_t i = threadIdx.x; i < list.count; i += kDrawThreads) {
+      body(list.keys[i], list.tokens[i]);
+    }
+    return;
   }
+  for (int64_t start = int64_t{threadIdx.x} * 4; start < list.count; start += kDrawThreads * 4) {
+    const uint4 four = *reinterpret_cast<const uint4*>(list.keys + start);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const uint32_t key = i == 0 ? four.x : i == 1 ? four.y : i == 2 ? four.z : four.w;
+      if (start + i < list.count) body(key, start + i);
+    }
+  }
+}
+
+// Leaves out the keys below a bound, if the others fit the short list. Called by all threads of the
+// block. Later passes do the same work on fewer keys; none of them minds the order.
+__device__ __forceinline__ Keys shorten(const Keys& list, uint32_t bound, Shortlist& shortlist) {
+  if (list.tokens) return list;
+  if (threadIdx.x == 0) shortlist.count = 0;
+  __syncthreads();
+  for_keys(list, [&](uint32_t key, int64_t token) {
+    if (key < bound) return;
+    const int place = atomicAdd(&shortlist.count, 1);
+    if (place >= Shortlist::kCapacity) return;
+    shortlist.keys[place] = key;
+    shortlist.tokens[place] = static_cast<int32_t>(token);
+  });
+  __syncthreads();
+  if (shortlist.count > Shortlist::kCapacity) return list;
+  return {shortlist.keys, shortlist.tokens, shortlist.count};
 }
 
 // weight(key) gives a key's weight; needed(total) what the selected ones must weigh, at least 1 and
 // at most the total of the keys from floor on. Called by all threads of the block; integer sums make
-// the result independent of their order.
+// the result independent of their order. list is shortened on the way to what lies at the result's
+// first digit or above.
 template <class Weight, class Needed>
-__device__ uint32_t select_key(const uint32_t* keys, int64_t vocabulary, uint32_t floor,
-                               Weight&& weight, Needed&& needed, Histogram& histogram) {
+__device__ uint32_t select_key(Keys& list, uint32_t floor, Weight&& weight, Needed&& needed,
+                               Histogram& histogram, Shortlist& shortlist) {
   constexpr int kPasses = 3;
   constexpr int kBinsPerThread = kBins / kDrawThreads;
   static_assert(kBinsPerThread == 2);
@@ -62,7 +102,7 @@ __device__ uint32_t select_key(const uint32_t* keys, int64_t vocabulary, uint32_
     // Neighbours often fall into one bin: only a change of bin costs an addition in shared memory.
     int bin = -1;
     uint64_t pending = 0;
-    for_keys(keys, vocabulary, [&](uint32_t key, int64_t) {
+    for_keys(list, [&](uint32_t key, int64_t) {
       if (key < floor || (key & mask) != prefix) return;
       const uint64_t w = weight(key);
       if (w == 0) return;
@@ -105,6 +145,7 @@ __device__ uint32_t select_key(const uint32_t* keys, int64_t vocabulary, uint32_
     prefix |= static_cast<uint32_t>(histogram.bin) << shift;
     mask |= digits << shift;
     above = histogram.above;
+    if (pass == 0) list = shorten(list, max(prefix, floor), shortlist);
   }
   return prefix;
 }

@@ -1,3 +1,4 @@
+import { setImmediate as turnOfEventLoop } from 'node:timers/promises';
 import { DisposedError, OptionsError } from '../errors';
 import type { CausalLM } from '../nn/causal-lm';
 import { BlockManager } from './block-manager';
@@ -35,6 +36,12 @@ export interface EngineUsage {
 /** What `sample` yields for a row that was not to be sampled: a prompt that goes on. */
 const UNSAMPLED = -1;
 
+/**
+ * Longest that steps follow each other without a turn of the event loop, in milliseconds. Node
+ * delivers results that wait already one after the other, up to a thousand of them.
+ */
+const YIELD_AFTER = 4;
+
 /** A step that was submitted. Its outcome never rejects. */
 interface Step {
   kind: Plan['kind'];
@@ -57,6 +64,7 @@ export class Engine {
   /** Called when the memory of a sequence is free. */
   readonly #released = new Map<Sequence, (() => void)[]>();
   #loop: Promise<void> | undefined;
+  #lastYield = 0;
   #disposal: Promise<void> | undefined;
 
   /** Takes the memory of the cache. The model stays the caller's. */
@@ -201,7 +209,8 @@ export class Engine {
     try {
       // Requests made in the same turn of the event loop share the first batch.
       await Promise.resolve();
-      while (await this.#turn());
+      this.#lastYield = performance.now();
+      while (this.#hasWork) await this.#turn();
     } catch (error) {
       this.#fail(error);
       this.#scorer.fail(error);
@@ -211,19 +220,30 @@ export class Engine {
     }
   }
 
-  /** One chunk of scoring and one step of generation, as far as there are; false when idle. */
-  async #turn(): Promise<boolean> {
+  get #hasWork(): boolean {
+    return !this.#disposal && (this.#requests.size > 0 || this.#scorer.busy);
+  }
+
+  /** One chunk of scoring and one step of generation (or two and more, while they run ahead). */
+  async #turn(): Promise<void> {
     const blocked = this.#scorer.busy && !(await this.#scorer.step());
+    await this.#yield();
     this.#reap();
-    if (this.#disposal) return false;
+    if (this.#disposal) return;
     const plan = this.#scheduler.next({ admit: !blocked });
-    if (!plan) return this.#scorer.busy;
-    for (let step: Step | undefined = this.#start(plan); step; ) {
+    for (let step = plan && this.#start(plan); step; ) {
       const ahead = this.#startAhead(step);
-      await this.#settle(step);
+      await this.#settle(step, ahead === undefined);
       step = ahead;
+      await this.#yield();
     }
-    return true;
+  }
+
+  /** Lets timers and I/O have their turn, if they have waited long enough. */
+  async #yield(): Promise<void> {
+    if (performance.now() - this.#lastYield < YIELD_AFTER) return;
+    await turnOfEventLoop();
+    this.#lastYield = performance.now();
   }
 
   #start(plan: Plan): Step {
@@ -251,8 +271,11 @@ export class Engine {
     return this.#start({ kind: 'decode', sequences });
   }
 
-  /** Waits for a step and hands out its tokens. Sequences that have ended meanwhile get none. */
-  async #settle({ sequences, outcome }: Step): Promise<void> {
+  /**
+   * Waits for a step and hands out its tokens. Sequences that have ended meanwhile get none.
+   * @param drained no other step is under way
+   */
+  async #settle({ sequences, outcome }: Step, drained: boolean): Promise<void> {
     const result = await outcome;
     for (const [row, sequence] of sequences.entries()) {
       if (sequence.finished) continue;
@@ -264,6 +287,7 @@ export class Engine {
       const token = result.tokens[row] as number;
       if (token !== UNSAMPLED) request.accept(token);
     }
+    if (drained) this.#reap();
   }
 
   /** Takes a sequence out; resolves when no step uses its pages any more and they are free. */

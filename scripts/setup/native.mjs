@@ -3,7 +3,8 @@
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { checkCompiler, findProgram, readJson, root, run, SetupError, step } from './tools.mjs';
+import { cudaOptions } from './cuda.mjs';
+import { checkCompiler, findProgram, readJson, root, run, say, step } from './tools.mjs';
 
 const build = join(root, 'build');
 const addon = join(build, 'Release', 'fewbit.node');
@@ -15,26 +16,11 @@ const chatter =
 
 /** All that the configuration of the build folder depends on, as text. */
 function configuration() {
-  const cuda = (process.env.FEWBIT_CUDA ?? 'AUTO').toUpperCase();
-  if (!['ON', 'OFF', 'AUTO'].includes(cuda)) {
-    throw new SetupError(`FEWBIT_CUDA is "${process.env.FEWBIT_CUDA}": use ON, OFF or AUTO`);
-  }
-  const archs = process.env.FEWBIT_CUDA_ARCHS?.split(/[;, ]+/).filter(Boolean);
-  const wrong = archs?.find((arch) => !/^\d{2,3}[af]?$/.test(arch));
-  if (wrong !== undefined) {
-    throw new SetupError(`FEWBIT_CUDA_ARCHS holds "${wrong}": write them as in "80;90a;120"`);
-  }
-  const options = {
-    FEWBIT_CUDA: cuda,
-    ...(archs?.length && { FEWBIT_CUDA_ARCHS: archs.join(';') }),
-    ...(process.env.FEWBIT_NVCC_THREADS && {
-      FEWBIT_NVCC_THREADS: process.env.FEWBIT_NVCC_THREADS,
-    }),
-  };
+  const { options, note } = cudaOptions();
   const tools = ['cmake', 'ninja', 'nvcc'].map((name) => findProgram(name) ?? null);
   const environment = [process.env.CXX, process.env.CUDA_HOME, process.env.CUDA_PATH];
   const { version } = readJson(join(root, 'node_modules', 'cmake-js', 'package.json'));
-  return { options, text: JSON.stringify({ root, options, tools, environment, version }) };
+  return { options, note, text: JSON.stringify({ root, options, tools, environment, version }) };
 }
 
 function configured(text) {
@@ -42,7 +28,8 @@ function configured(text) {
   return done && readFileSync(stamp, 'utf8') === text;
 }
 
-async function configure({ options, text }) {
+async function configure({ options, note, text }) {
+  if (note && findProgram('nvcc')) say(note);
   // CMake refuses a cache of another folder or generator, and keeps options that are no longer
   // given; the objects of unchanged commands survive.
   rmSync(join(build, 'CMakeCache.txt'), { force: true });

@@ -15,8 +15,8 @@ namespace {
 
 using namespace ops::attention;
 
-constexpr int64_t kQueries = 16;    // that share what is read of the cache
-constexpr int64_t kKeys = 64;       // between two updates of a running softmax
+constexpr int64_t kQueries = 16;  // that share what is read of the cache
+constexpr int64_t kKeys = 64;     // between two updates of a running softmax
 
 // Queries of one sequence and one key-value head, evenly spaced: either consecutive rows of one
 // head (rows = true), or heads of one row.
@@ -70,23 +70,27 @@ class Attention {
     for (int64_t begin = 0; begin < keys; begin += kKeys) {
       const int64_t end = std::min(begin + kKeys, keys);
       float scores[kQueries * kKeys];
-      for_segments(block, begin, end, [&](const float* key, int64_t from, int64_t count) {
-        kernel_.matmul[static_cast<int>(DType::F32)](query(block), query_stride(block), key, dim_,
-                                                     dim_, block.count, count,
-                                                     scores + from - begin, kKeys, false);
-      }, key_cache);
+      for_segments(
+          block, begin, end,
+          [&](const float* key, int64_t from, int64_t count) {
+            kernel_.matmul[static_cast<int>(DType::F32)](query(block), query_stride(block), key,
+                                                         dim_, dim_, block.count, count,
+                                                         scores + from - begin, kKeys, false);
+          },
+          key_cache);
       for (int64_t i = 0; i < block.count; ++i) {
         const int64_t count = std::min(limits[i], end) - begin;
         if (count <= 0) continue;
         float* score = scores + i * kKeys;
         for (int64_t j = 0; j < count; ++j) score[j] *= factor_;
         update(score, count, largest[i], sums[i], result(block, i));
-        for_segments(block, begin, begin + count,
-                     [&](const float* value, int64_t from, int64_t length) {
-                       kernel_.rank_update(score + from - begin, length, value, dim_, dim_,
-                                           result(block, i));
-                     },
-                     value_cache);
+        for_segments(
+            block, begin, begin + count,
+            [&](const float* value, int64_t from, int64_t length) {
+              kernel_.rank_update(score + from - begin, length, value, dim_, dim_,
+                                  result(block, i));
+            },
+            value_cache);
       }
     }
     for (int64_t i = 0; i < block.count; ++i) {
@@ -99,8 +103,7 @@ class Attention {
 
  private:
   const float* query(const QueryBlock& block) const {
-    return call_[q].as<float>() + block.first_row * call_[q].row_stride() +
-           block.first_head * dim_;
+    return call_[q].as<float>() + block.first_row * call_[q].row_stride() + block.first_head * dim_;
   }
   int64_t query_stride(const QueryBlock& block) const {
     return block.rows ? call_[q].row_stride() : dim_;

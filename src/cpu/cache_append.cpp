@@ -27,10 +27,9 @@ void append_row(const OpCall& call, int64_t row) {
   const int64_t slot = call[slots].as<int32_t>()[row];
   if (slot < 0) return;
   const int64_t heads = cache.shape[1], page_size = cache.shape[2], dim = cache.shape[3];
-  const float* table =
-      call[rope] ? call[rope].as<float>() +
-                       call[positions].as<int32_t>()[row] * call[rope].row_stride()
-                 : nullptr;
+  const float* table = call[rope] ? call[rope].as<float>() +
+                                        call[positions].as<int32_t>()[row] * call[rope].row_stride()
+                                  : nullptr;
   const int64_t page = slot / page_size, offset = slot % page_size;
   for (int64_t head = 0; head < heads; ++head) {
     const float* key = call[k].as<float>() + row * call[k].row_stride() + head * dim;

@@ -38,7 +38,7 @@ CpuFeatures detect_cpu_features() {
   const Registers basic = cpuid(1, 0);
   const bool osxsave = bit(basic.ecx, 27);
   if (!osxsave) return found;
-  constexpr uint64_t kAvxState = 0x6, kAvx512State = 0xe6, kAmxState = 0x60000;
+  constexpr uint64_t kAvxState = 0x6, kAvx512State = 0xe6;
   const uint64_t states = saved_states();
   const Registers extended = cpuid(7, 0);
   if ((states & kAvxState) == kAvxState) {
@@ -53,9 +53,6 @@ CpuFeatures detect_cpu_features() {
     found.avx512vl = bit(extended.ebx, 31);
     found.avx512_vnni = bit(extended.ecx, 11);
   }
-  if ((states & kAmxState) == kAmxState) {
-    found.amx_int8 = bit(extended.edx, 24) && bit(extended.edx, 25);
-  }
   return found;
 }
 
@@ -69,9 +66,10 @@ std::vector<std::string> CpuFeatures::names() const {
   const struct {
     const char* name;
     bool present;
-  } all[] = {{"avx2", avx2},         {"fma", fma},           {"f16c", f16c},
-             {"avx512f", avx512f},   {"avx512bw", avx512bw}, {"avx512vl", avx512vl},
-             {"avx512dq", avx512dq}, {"avx512_vnni", avx512_vnni}, {"amx_int8", amx_int8}};
+  } all[] = {{"avx2", avx2},         {"fma", fma},
+             {"f16c", f16c},         {"avx512f", avx512f},
+             {"avx512bw", avx512bw}, {"avx512vl", avx512vl},
+             {"avx512dq", avx512dq}, {"avx512_vnni", avx512_vnni}};
   std::vector<std::string> present;
   for (const auto& feature : all) {
     if (feature.present) present.push_back(feature.name);

@@ -15,7 +15,6 @@ struct CpuFeatures {
   bool avx512vl = false;
   bool avx512dq = false;
   bool avx512_vnni = false;
-  bool amx_int8 = false;
 
   // The names of those present, in the order above.
   std::vector<std::string> names() const;

@@ -87,7 +87,7 @@ const Kernels& kernels();
 const char* cpu_isa();
 
 // What the processor and the operating system offer of what the kernels can use, for reports:
-// "avx2", "fma", "f16c", "avx512f", ..., "amx_int8".
+// "avx2", "fma", "f16c", "avx512f", ..., "avx512_vnni".
 std::vector<std::string> cpu_features();
 
 // One level each, built on the one before: fill what they do better and leave the rest.

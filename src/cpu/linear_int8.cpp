@@ -119,9 +119,15 @@ void run(const OpCall& call, ThreadPool& pool) {
   sum_codes(call, pool, x_sums);
   float* buffer = reinterpret_cast<float*>(x_sums + m * blocks_of(k));
   const bool bitsandbytes = call.attrs[mode] != 0;
-  const Matmul matmul{call,         kernels(), n,      k, widened(call[bias], buffer),
-                      x_sums,       OutlierPart(call, bitsandbytes),
-                      bitsandbytes, call.attrs[activation] != 0};
+  const Matmul matmul{call,
+                      kernels(),
+                      n,
+                      k,
+                      widened(call[bias], buffer),
+                      x_sums,
+                      OutlierPart(call, bitsandbytes),
+                      bitsandbytes,
+                      call.attrs[activation] != 0};
   const MatmulTasks tasks(m, n, pool.threads());
   pool.parallel_for(tasks.count(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) matmul.run(tasks[i]);

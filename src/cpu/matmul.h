@@ -35,8 +35,9 @@ class MatmulTasks {
   int64_t cols_ = kTaskCols;
 };
 
-// Rows of the weight to carry through all of k before the next ones: few for a short x, so that
-// memory is read in long runs; all of a task's for a tall x, whose piece then stays in the cache.
-inline int64_t cols_at_a_time(int64_t rows, int64_t cols) { return rows <= 8 ? 8 : cols; }
+// Rows of the weight to carry through all of k before the next ones: one block's for a short x, so
+// that memory is read in long runs; all of a task's for a tall x, whose piece then stays in the
+// cache.
+inline int64_t cols_at_a_time(int64_t rows, int64_t cols) { return rows <= 8 ? 4 : cols; }
 
 }  // namespace fewbit::cpu

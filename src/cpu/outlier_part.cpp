@@ -30,8 +30,8 @@ void OutlierPart::read_weights(int64_t column, int64_t col, int64_t cols, float*
     const int64_t slot = call_[kept_slots].as<int32_t>()[column];
     if (slot >= 0) {
       kernel_.widen[static_cast<int>(originals.dtype)](
-          originals.as<char>() + (slot * originals.shape[1] + col) * size_of(originals.dtype),
-          cols, to);
+          originals.as<char>() + (slot * originals.shape[1] + col) * size_of(originals.dtype), cols,
+          to);
       return;
     }
   }

@@ -278,6 +278,12 @@ describe('refusals', () => {
     expect(await resolve({ refresh: true })).toBe(path);
   });
 
+  it('refuses at once what does not fit on the disk', async () => {
+    hub.claimedSizes.set('model.safetensors', 1e18);
+    await expect(resolve()).rejects.toThrow(/needs 1000000000\.0 GB.*are free.*HF_HUB_CACHE/);
+    expect(hub.downloads).toHaveLength(0);
+  });
+
   it('says when the cache cannot be written', async () => {
     writeFileSync(folder.file('file'), '');
     const resolving = resolve({ cacheDir: folder.file('file') });

@@ -47,7 +47,7 @@ describe('BlockManager', () => {
     const blocks = new BlockManager(16, 4);
     const owners: number[][] = Array.from({ length: 6 }, () => []);
     let state = 1;
-    for (let round = 0; round < 2000; round++) {
+    for (let round = 0; round < 300; round++) {
       state = (state * 1103515245 + 12345) % 2 ** 31;
       const owner = owners[(state >> 8) % owners.length] as number[];
       if ((state >> 16) % 3 === 0) blocks.release(owner);

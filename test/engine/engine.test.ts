@@ -1,5 +1,5 @@
 import { Engine } from '../../lib/engine';
-import { promptOf, TinyModel } from './tiny-model';
+import { promptOf, TinyModel, until } from './tiny-model';
 
 let model: TinyModel;
 beforeAll(() => {
@@ -82,7 +82,7 @@ describe.each([false, true])('Engine, lookahead %p', (lookahead) => {
     const { pages } = engine.usage;
     expect(engine.usage).toMatchObject({ running: 0, waiting: 0, freePages: pages });
     await engine.dispose();
-    expect(model.device.memory().used).toBe(before);
+    await until(() => model.device.memory().used === before);
   });
 });
 

@@ -2,10 +2,15 @@ import { Engine } from '../../lib/engine';
 import { promptOf, TinyModel, VOCAB } from './tiny-model';
 
 let model: TinyModel;
+let longModel: TinyModel;
 beforeAll(() => {
   model = new TinyModel();
+  longModel = new TinyModel({ maxPositions: 4096 });
 });
-afterAll(() => model.dispose());
+afterAll(() => {
+  model.dispose();
+  longModel.dispose();
+});
 
 const batch = [promptOf(20, 1), promptOf(70, 2), promptOf(1, 3), promptOf(33, 4)];
 
@@ -99,6 +104,7 @@ test('a signal stops scoring; the engine goes on', async () => {
 test('refuses sequences that the cache cannot hold, and results that memory cannot', async () => {
   await using engine = new Engine(model, { pageSize: 8, pages: 4 });
   await expect(engine.forward([promptOf(33)])).rejects.toThrow('ids[0] has 33 tokens');
-  const many = [promptOf(32), ...new Array<number[]>(700_000).fill([1])];
-  await expect(engine.forward(many)).rejects.toThrow('more than 8 GiB');
+  await using wide = new Engine(longModel, { pages: 64 });
+  const many = [promptOf(4096), ...new Array<number[]>(6000).fill([1])];
+  await expect(wide.forward(many)).rejects.toThrow('more than 8 GiB');
 });

@@ -49,7 +49,7 @@ describe('StopMatcher', () => {
     };
     const word = (length: number) =>
       Array.from({ length }, () => 'abc'[random(3)] as string).join('');
-    for (let round = 0; round < 500; round++) {
+    for (let round = 0; round < 200; round++) {
       const stops = Array.from({ length: 1 + random(3) }, () => word(1 + random(4)));
       const text = word(random(20));
       const pieces: string[] = [];

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Device } from '../../lib/device';
 import { KvCache } from '../../lib/engine/kv-cache';
 import type { StreamDecoder } from '../../lib/engine/stream-decoder';
@@ -146,3 +147,15 @@ export const spelling = {
     return { push: (id) => `<${id}>`, flush: () => '' };
   },
 };
+
+/**
+ * Waits until a condition holds, and throws if it does not within five seconds. Memory, for one, is
+ * free a moment after the promise of the job that used it resolves.
+ */
+export async function until(condition: () => boolean): Promise<void> {
+  const deadline = performance.now() + 5000;
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error(`never: ${condition}`);
+    await nextTurn();
+  }
+}

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -38,10 +38,9 @@ export class PackageProject {
   readonly tarball: string;
   readonly files: PackedFile[];
   readonly size: number;
-  readonly installOutput: string;
 
   constructor() {
-    run(root, process.execPath, ['scripts/prebuild.mjs']);
+    run(root, process.execPath, ['scripts/prebuild.mjs', '--as-built']);
     const packed = JSON.parse(
       run(root, 'npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', this.folder]),
     ) as [{ filename: string; size: number; files: PackedFile[] }];
@@ -51,7 +50,7 @@ export class PackageProject {
     this.size = size;
     mkdirSync(this.project);
     writeFileSync(join(this.project, 'package.json'), '{ "name": "project", "private": true }');
-    this.installOutput = run(this.project, 'npm', [
+    run(this.project, 'npm', [
       'install',
       '--ignore-scripts',
       '--prefer-offline',
@@ -59,6 +58,11 @@ export class PackageProject {
       '--no-fund',
       this.tarball,
     ]);
+  }
+
+  /** The packages npm installed, by path, as its lock file lists them. */
+  packages(): Record<string, { hasInstallScript?: boolean; deprecated?: string }> {
+    return JSON.parse(readFileSync(join(this.project, 'package-lock.json'), 'utf8')).packages;
   }
 
   /** Runs a script of the given file name in the project and parses what it printed. */

@@ -2,8 +2,8 @@
 const REPLACEMENT = '\uFFFD';
 
 /**
- * The window is cut back to KEEP tokens when it has grown to LIMIT, so a token costs O(1). Four
- * tokens hold any character's bytes; the rest is room for tokens without text of their own.
+ * The window is cut back to KEEP tokens when it has grown to LIMIT, so a token costs O(1). KEEP
+ * tokens hold the bytes of any character.
  */
 const LIMIT = 8;
 const KEEP = 4;

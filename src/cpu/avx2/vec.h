@@ -31,9 +31,7 @@ struct Vec {
   }
 
   // The first count values, 0 < count <= kWidth, and zeros; nothing beyond them is touched.
-  static Float load_first(const float* p, int count) {
-    return _mm256_maskload_ps(p, first(count));
-  }
+  static Float load_first(const float* p, int count) { return _mm256_maskload_ps(p, first(count)); }
   static Float load_first(const int32_t* p, int count) {
     return _mm256_cvtepi32_ps(_mm256_maskload_epi32(p, first(count)));
   }
@@ -60,13 +58,11 @@ struct Vec {
     const Bits quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
     const Bits nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
     const Bits halves = _mm256_blendv_epi8(rounded, quiet, nan);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
-                     _mm_packus_epi32(_mm256_castsi256_si128(halves),
-                                      _mm256_extracti128_si256(halves, 1)));
+    _mm_storeu_si128(
+        reinterpret_cast<__m128i*>(p),
+        _mm_packus_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1)));
   }
-  static void store_first(float* p, Float a, int count) {
-    _mm256_maskstore_ps(p, first(count), a);
-  }
+  static void store_first(float* p, Float a, int count) { _mm256_maskstore_ps(p, first(count), a); }
   template <class Half>
   static void store_first(Half* p, Float a, int count) {
     Half values[kWidth];
@@ -108,8 +104,7 @@ struct Vec {
   }
   static void add_lanes(Float a, Float b, Float c, Float d, float totals[4]) {
     const Float sums = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
-    _mm_storeu_ps(totals,
-                  _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1)));
+    _mm_storeu_ps(totals, _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1)));
   }
   static float max_lanes(Float a) {
     __m128 most = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

@@ -56,9 +56,9 @@ void matmul_bf16(const float* x, int64_t x_stride, const void* w, int64_t w_stri
                                 accumulate);
 }
 
-void matmul_s8(const int8_t* x, int64_t x_stride, const int32_t*, const int8_t* w,
-               int64_t w_stride, int64_t k, int64_t rows, int64_t cols, int32_t* out,
-               int64_t out_stride, bool accumulate) {
+void matmul_s8(const int8_t* x, int64_t x_stride, const int32_t*, const int8_t* w, int64_t w_stride,
+               int64_t k, int64_t rows, int64_t cols, int32_t* out, int64_t out_stride,
+               bool accumulate) {
   for (int64_t j = 0; j < cols; ++j) {
     for (int64_t i = 0; i < rows; ++i) {
       const int8_t* a = x + i * x_stride;

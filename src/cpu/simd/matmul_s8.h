@@ -29,8 +29,7 @@ struct LoadFirstCodes {
 // R rows of x times C rows of w, C = 1 or 4, at one register's worth of k.
 template <class S, int R, int C, class Load>
 inline void accumulate_block_s8(const int8_t* x, int64_t x_stride, const int8_t* w,
-                                int64_t w_stride, const Load& load,
-                                typename S::Sums sums[R][4]) {
+                                int64_t w_stride, const Load& load, typename S::Sums sums[R][4]) {
   typename S::Codes codes[R];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) codes[r] = load.x(x + r * x_stride);

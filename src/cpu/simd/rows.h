@@ -130,8 +130,7 @@ float exp_sum(const float* x, int64_t n, float shift, float* out) {
         total = V::add(total, value);
       },
       [&](int64_t i, int rest) {
-        const auto value =
-            V::keep_first(exp<V>(V::sub(V::load_first(x + i, rest), less)), rest);
+        const auto value = V::keep_first(exp<V>(V::sub(V::load_first(x + i, rest), less)), rest);
         V::store_first(out + i, value, rest);
         total = V::add(total, value);
       });

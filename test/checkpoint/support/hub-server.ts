@@ -11,6 +11,8 @@ const LFS_BYTES = 1000;
 export class HubServer {
   readonly model = 'org/model';
   readonly files = new Map<string, Buffer>();
+  /** Sizes that the listing claims, where they are not those of the files. */
+  readonly claimedSizes = new Map<string, number>();
   commit = COMMIT;
   /** Token that the model is gated behind. */
   gatedBy?: string;
@@ -85,7 +87,8 @@ export class HubServer {
   }
 
   #tree(): object[] {
-    const files = [...this.files].map(([path, { length: size }]) => {
+    const files = [...this.files].map(([path, { length }]) => {
+      const size = this.claimedSizes.get(path) ?? length;
       const oid = this.etagOf(path);
       const lfs = size > LFS_BYTES ? { lfs: { oid, size, pointerSize: 100 } } : {};
       return { type: 'file', path, size, oid: size > LFS_BYTES ? 'f'.repeat(40) : oid, ...lfs };

@@ -1,0 +1,153 @@
+// sm_90 inside a kernel: barriers in shared memory, bulk tensor copies, clusters, warpgroups.
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+
+namespace fewbit::cuda::hopper {
+
+__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+// --- mbarrier ---------------------------------------------------------------------------------
+
+__device__ __forceinline__ void barrier_init(uint64_t& barrier, uint32_t arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&barrier)),
+               "r"(arrivals)
+               : "memory");
+}
+
+// After the last barrier_init, before the barriers are shared with other threads.
+__device__ __forceinline__ void barrier_init_fence() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+__device__ __forceinline__ void arrive_expecting(uint64_t& barrier, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
+                   shared_address(&barrier)),
+               "r"(bytes)
+               : "memory");
+}
+
+__device__ __forceinline__ void arrive(uint64_t& barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&barrier))
+               : "memory");
+}
+
+// The same barrier of block `rank` of the cluster.
+__device__ __forceinline__ void arrive_at(uint64_t& barrier, uint32_t rank) {
+  asm volatile(
+      "{\n\t.reg .b32 remote;\n\t"
+      "mapa.shared::cluster.u32 remote, %0, %1;\n\t"
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n\t}" ::"r"(
+          shared_address(&barrier)),
+      "r"(rank)
+      : "memory");
+}
+
+// Returns once the phase of the given parity has completed.
+__device__ __forceinline__ void wait(uint64_t& barrier, uint32_t parity) {
+  asm volatile(
+      "{\n\t.reg .pred done;\n\t"
+      "again:\n\t"
+      "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n\t"
+      "@!done bra again;\n\t}" ::"r"(shared_address(&barrier)),
+      "r"(parity)
+      : "memory");
+}
+
+// --- bulk tensor copies -------------------------------------------------------------------------
+
+__device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
+// The box at (byte, row) into shared memory; its bytes count on the barrier.
+__device__ __forceinline__ void copy_box(void* to, const CUtensorMap& map, uint64_t& barrier,
+                                         int byte, int row) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%3, %4}], [%2];" ::"r"(shared_address(to)),
+      "l"(&map), "r"(shared_address(&barrier)), "r"(byte), "r"(row)
+      : "memory");
+}
+
+// The same into the same place of every block in the mask, counting on each block's own barrier.
+__device__ __forceinline__ void copy_box_to_all(void* to, const CUtensorMap& map, uint64_t& barrier,
+                                                int byte, int row, uint16_t blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(shared_address(to)),
+      "l"(&map), "r"(shared_address(&barrier)), "r"(byte), "r"(row), "h"(blocks)
+      : "memory");
+}
+
+__device__ __forceinline__ void prefetch_box(const CUtensorMap& map, int byte, int row) {
+  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global.tile [%0, {%1, %2}];" ::"l"(&map),
+               "r"(byte), "r"(row)
+               : "memory");
+}
+
+// --- clusters and warpgroups --------------------------------------------------------------------
+
+__device__ __forceinline__ uint32_t cluster_rank() {
+  uint32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+
+__device__ __forceinline__ void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::
+                   : "memory");
+}
+
+__device__ __forceinline__ int32_t load_remote(const int32_t* local, uint32_t rank) {
+  int32_t value;
+  asm volatile(
+      "{\n\t.reg .b32 remote;\n\t"
+      "mapa.shared::cluster.u32 remote, %1, %2;\n\t"
+      "ld.shared::cluster.b32 %0, [remote];\n\t}"
+      : "=r"(value)
+      : "r"(shared_address(local)), "r"(rank)
+      : "memory");
+  return value;
+}
+
+// One of the block's 16 barriers.
+template <int Id, int Threads>
+__device__ __forceinline__ void named_sync() {
+  asm volatile("bar.sync %0, %1;" ::"n"(Id), "n"(Threads) : "memory");
+}
+
+template <int Registers>
+__device__ __forceinline__ void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Registers));
+}
+template <int Registers>
+__device__ __forceinline__ void give_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Registers));
+}
+
+__device__ __forceinline__ void wgmma_fence() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void wgmma_commit() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+template <int Pending>
+__device__ __forceinline__ void wgmma_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
+}
+
+// Descriptor of a K-major tile of 128-byte rows with the 128-byte swizzle, 1024-byte aligned. The
+// next 32 bytes of K are at + 2.
+__device__ __forceinline__ uint64_t tile_descriptor(const void* tile) {
+  constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
+  constexpr uint64_t kEightRows = uint64_t{1024 >> 4} << 32;
+  constexpr uint64_t kUnused = uint64_t{1} << 16;
+  return kSwizzle128 | kEightRows | kUnused | ((shared_address(tile) & 0x3ffffu) >> 4);
+}
+
+}  // namespace fewbit::cuda::hopper

@@ -1,0 +1,216 @@
+// X W^T for up to 16 rows of X at the speed of memory: like stream_matmul.cuh, but blocks are
+// persistent and every thread has its next weights under way in a ring in shared memory, so that
+// reading goes on while a tile's sums are put together.
+//
+// A thread copies exactly the 16-byte parts that it multiplies itself, so the ring needs no
+// synchronisation between threads and has no bank conflicts.
+#pragma once
+
+#include "stream_matmul.cuh"
+
+namespace fewbit::cuda {
+
+constexpr int kRingWarps = 16;
+
+template <class T, int RowTiles, int BatchTiles, class Epilogue>
+struct RingShape {
+  using Accumulator = typename Mma<T>::Accumulator;
+  static constexpr int kColumns = RowTiles * 16;
+  static constexpr int kRows = BatchTiles * 8;
+  static constexpr int kThreads = (kRingWarps + Epilogue::kWarps) * 32;
+  static constexpr int kWeightParts = RowTiles * 2;  // 16-byte parts of a thread in a piece
+  static constexpr int kPartBytes = 512;             // of a warp
+
+  struct Shared {
+    Accumulator sums[2][kRingWarps][kColumns * kRows];
+    typename Epilogue::Shared epilogue[2];
+  };
+};
+
+struct RingLayout {
+  int tiles;        // of kColumns results
+  int warp_pieces;  // 64-byte pieces of a row that a warp has in a tile; even
+};
+
+__device__ __forceinline__ void copy_part(uint32_t to, const void* from, bool present) {
+  asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
+               "r"(present ? 16 : 0)
+               : "memory");
+}
+
+__device__ __forceinline__ uint4 load_shared_part(uint32_t from) {
+  uint4 part;
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(part.x), "=r"(part.y), "=r"(part.z), "=r"(part.w)
+               : "r"(from)
+               : "memory");
+  return part;
+}
+
+// Depth: pieces in a warp's ring. Resident: X stays in shared memory; else it travels through the
+// ring. Epilogue: see stream_matmul.cuh. p.rows is at most kRows; rows are multiples of 16 bytes.
+template <class T, int RowTiles, int BatchTiles, int Depth, bool Resident, class Epilogue>
+__global__ __launch_bounds__(RingShape<T, RowTiles, BatchTiles, Epilogue>::kThreads, 1) void
+ring_matmul(const StreamOperands<T> p, const RingLayout layout, const Epilogue epilogue) {
+  using Shape = RingShape<T, RowTiles, BatchTiles, Epilogue>;
+  using Accumulator = typename Shape::Accumulator;
+  extern __shared__ __align__(16) unsigned char shared_bytes[];
+  auto& shared = *reinterpret_cast<typename Shape::Shared*>(shared_bytes);
+
+  constexpr int kParts = Shape::kWeightParts + (Resident ? 0 : BatchTiles);
+  const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
+  const int group = lane / 4, part = lane % 4;
+  const int step = static_cast<int>(gridDim.x);
+  const auto* weight = reinterpret_cast<const char*>(p.weight);
+  const auto* x = reinterpret_cast<const char*>(p.x);
+  const int64_t row_bytes = p.cols * static_cast<int64_t>(sizeof(T));
+
+  for (int ahead = 0; ahead < 2; ++ahead) {
+    const int64_t row = (blockIdx.x + int64_t{ahead} * step) * Shape::kColumns;
+    const int64_t rows = min(int64_t{Shape::kColumns}, p.weight_rows - row);
+    if (rows > 0) prefetch_rows(weight + row * row_bytes, rows * row_bytes);
+  }
+  wait_for_predecessor();
+  start_successor();
+
+  const auto ring = static_cast<uint32_t>(__cvta_generic_to_shared(shared_bytes + sizeof(shared)));
+  const uint32_t first_slot = ring + warp * Depth * kParts * Shape::kPartBytes + lane * 16;
+  const uint32_t first_x =
+      ring + kRingWarps * Depth * kParts * Shape::kPartBytes +
+      warp * layout.warp_pieces * BatchTiles * Shape::kPartBytes + lane * 16;
+  // Pairs of pieces, 128 bytes of a row, go round the warps.
+  const auto byte_of = [&](int piece) {
+    return int64_t{piece / 2 * kRingWarps * 2 + warp * 2 + piece % 2} * 64 + part * 16;
+  };
+  const auto copy_x = [&](uint32_t to, int piece) {
+    const int64_t byte = byte_of(piece);
+#pragma unroll
+    for (int tile = 0; tile < BatchTiles; ++tile) {
+      const int64_t row = tile * 8 + group;
+      const bool present = byte < row_bytes && row < p.rows;
+      copy_part(to + tile * Shape::kPartBytes, present ? x + row * row_bytes + byte : x,
+                      present);
+    }
+  };
+
+  // The next piece to copy, which may be of a later tile than the next to multiply.
+  int copied_piece = 0, copied_tile = static_cast<int>(blockIdx.x), copied_slot = 0;
+  const char* copied_row = nullptr;
+  const auto start_tile = [&] {
+    copied_row = weight + (int64_t{copied_tile} * Shape::kColumns + group) * row_bytes;
+  };
+  const auto copy_piece = [&] {
+    if (copied_tile < layout.tiles) {
+      const uint32_t slot = first_slot + copied_slot * kParts * Shape::kPartBytes;
+      const int64_t byte = byte_of(copied_piece);
+#pragma unroll
+      for (int i = 0; i < Shape::kWeightParts; ++i) {
+        const int64_t row = int64_t{copied_tile} * Shape::kColumns + i * 8 + group;
+        const bool present = byte < row_bytes && row < p.weight_rows;
+        copy_part(slot + i * Shape::kPartBytes,
+                        present ? copied_row + i * 8 * row_bytes + byte : weight, present);
+      }
+      if constexpr (!Resident) copy_x(slot + Shape::kWeightParts * Shape::kPartBytes, copied_piece);
+      if (++copied_piece == layout.warp_pieces) {
+        copied_piece = 0;
+        copied_tile += step;
+        start_tile();
+      }
+    }
+    asm volatile("cp.async.commit_group;" ::: "memory");
+    copied_slot = copied_slot + 1 == Depth ? 0 : copied_slot + 1;
+  };
+
+  if (warp < kRingWarps) {
+    start_tile();
+    if constexpr (Resident) {  // part of the first group
+      for (int piece = 0; piece < layout.warp_pieces; ++piece) {
+        copy_x(first_x + piece * BatchTiles * Shape::kPartBytes, piece);
+      }
+    }
+#pragma unroll 1
+    for (int i = 0; i < Depth - 1; ++i) copy_piece();
+  } else {
+    epilogue.stage(shared.epilogue[0], int64_t{blockIdx.x} * Shape::kColumns, 0,
+                   thread - kRingWarps * 32);
+  }
+
+  int slot = 0, buffer = 0;
+  for (int tile = blockIdx.x; tile < layout.tiles; tile += step, buffer ^= 1) {
+    if (warp < kRingWarps) {
+      Accumulator sums[RowTiles][BatchTiles][4] = {};
+#pragma unroll 2
+      for (int piece = 0; piece < layout.warp_pieces; ++piece) {
+        copy_piece();
+        asm volatile("cp.async.wait_group %0;" ::"n"(Depth - 1) : "memory");
+        const uint32_t from = first_slot + slot * kParts * Shape::kPartBytes;
+        const uint32_t x_from = Resident ? first_x + piece * BatchTiles * Shape::kPartBytes
+                                         : from + Shape::kWeightParts * Shape::kPartBytes;
+        uint4 weights[RowTiles][2], columns[BatchTiles];
+#pragma unroll
+        for (int i = 0; i < Shape::kWeightParts; ++i) {
+          weights[i / 2][i % 2] = load_shared_part(from + i * Shape::kPartBytes);
+        }
+#pragma unroll
+        for (int i = 0; i < BatchTiles; ++i) {
+          columns[i] = load_shared_part(x_from + i * Shape::kPartBytes);
+        }
+#pragma unroll
+        for (int row_tile = 0; row_tile < RowTiles; ++row_tile) {
+          const uint4 &upper = weights[row_tile][0], &lower = weights[row_tile][1];
+#pragma unroll
+          for (int i = 0; i < BatchTiles; ++i) {
+            Mma<T>::multiply(sums[row_tile][i], upper.x, lower.x, upper.y, lower.y, columns[i].x,
+                             columns[i].y);
+            Mma<T>::multiply(sums[row_tile][i], upper.z, lower.z, upper.w, lower.w, columns[i].z,
+                             columns[i].w);
+          }
+        }
+        slot = slot + 1 == Depth ? 0 : slot + 1;
+      }
+#pragma unroll
+      for (int i = 0; i < RowTiles * BatchTiles * 4; ++i) {
+        shared.sums[buffer][warp][i * 32 + lane] = sums[i / 4 / BatchTiles][i / 4 % BatchTiles][i % 4];
+      }
+    }
+    __syncthreads();
+    // One barrier a tile is enough: the other buffer was last read before it.
+    if (warp >= kRingWarps) {
+      if (tile + step < layout.tiles) {
+        epilogue.stage(shared.epilogue[buffer ^ 1], (int64_t{tile} + step) * Shape::kColumns, 0,
+                       thread - kRingWarps * 32);
+      }
+      continue;
+    }
+    for (int i = thread; i < Shape::kColumns * Shape::kRows; i += kRingWarps * 32) {
+      const int column = i % Shape::kColumns, row = i / Shape::kColumns;
+      if (row >= p.rows) break;
+      const int index = fragment_index<BatchTiles>(column, row);
+      Accumulator sum = shared.sums[buffer][0][index];
+#pragma unroll
+      for (int w = 1; w < kRingWarps; ++w) sum += shared.sums[buffer][w][index];
+      epilogue.store(shared.epilogue[buffer], int64_t{tile} * Shape::kColumns + column, row, column,
+                     row, sum);
+    }
+  }
+}
+
+// The dynamic shared memory of a launch.
+template <class T, int RowTiles, int BatchTiles, int Depth, bool Resident, class Epilogue>
+size_t ring_shared_bytes(const RingLayout& layout) {
+  using Shape = RingShape<T, RowTiles, BatchTiles, Epilogue>;
+  const size_t parts = static_cast<size_t>(
+      Depth * (Shape::kWeightParts + (Resident ? 0 : BatchTiles)) +
+      (Resident ? layout.warp_pieces * BatchTiles : 0));
+  return sizeof(typename Shape::Shared) + kRingWarps * parts * Shape::kPartBytes;
+}
+
+template <class T, int RowTiles>
+RingLayout ring_layout(const StreamOperands<T>& operands) {
+  constexpr int64_t kPairBytes = 128 * kRingWarps;
+  const int64_t row_bytes = operands.cols * static_cast<int64_t>(sizeof(T));
+  return {static_cast<int>((operands.weight_rows + RowTiles * 16 - 1) / (RowTiles * 16)),
+          static_cast<int>((row_bytes + kPairBytes - 1) / kPairBytes * 2)};
+}
+
+}  // namespace fewbit::cuda

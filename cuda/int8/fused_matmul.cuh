@@ -1,0 +1,324 @@
+// linear_int8 in one kernel for sm_90a: TMA and mbarrier pipeline, s8 wgmma, epilogue on the
+// accumulators.
+//
+// A block is a producer warpgroup (one thread copies tiles, three warps gather outliers) and two
+// consumer warpgroups. A cluster is one of
+//   Split > 1:     blocks that share one result tile and each take a part of K; their int32 sums,
+//                  exact in any order, meet through distributed shared memory
+//   Multicast = 2: two row tiles over the same columns; each block fetches half of the weight tile
+//                  for both
+// Blocks are persistent: the producer runs ahead into the next tile while consumers finish one.
+#pragma once
+
+#include "../common/dependency.cuh"
+#include "../common/hopper.cuh"
+#include "tile_epilogue.cuh"
+#include "wgmma_s8.cuh"
+
+namespace fewbit::cuda::int8 {
+
+constexpr int kDepthStep = 128;  // bytes of K in a stage, one swizzle span
+constexpr int kFusedThreads = 384;
+constexpr int kConsumerThreads = 256;
+constexpr int kConsumerWarps = kConsumerThreads / 32;
+constexpr int kStagerThreads = 96;
+
+template <int BlockRows, int BlockColumns, int Split, int Multicast>
+struct FusedShape {
+  static_assert(Split == 1 || Multicast == 1);
+  static constexpr int kCluster = Split * Multicast;
+  // Two warpgroups: one above the other, or side by side for 64-row tiles.
+  static constexpr int kColumnGroups = BlockRows == 64 ? 2 : 1;
+  static constexpr int kGroupColumns = BlockColumns / kColumnGroups;
+  static constexpr int kFragments = kGroupColumns / 8;
+  static constexpr int kOwnFragments = kFragments / Split;
+  static constexpr int kXBytes = BlockRows * kDepthStep;
+  static constexpr int kStageBytes = kXBytes + BlockColumns * kDepthStep;
+  static constexpr int kStages = 196608 / kStageBytes < 8 ? 196608 / kStageBytes : 8;
+
+  struct Shared {
+    unsigned char stages[kStages][kStageBytes];  // x, then weight; 1024-byte aligned
+    OutlierTile<BlockRows, BlockColumns> outliers[2];
+    ColumnTerms<BlockColumns> terms;
+    uint64_t full[kStages], empty[kStages];
+    uint64_t outliers_full[2], outliers_empty[2];
+    uint64_t terms_full, terms_empty;
+  };
+  static constexpr int kSharedBytes = sizeof(Shared) + 1024;  // room to align
+};
+
+struct TileGrid {
+  int row_units;     // row tiles, or pairs of them with Multicast
+  int column_tiles;
+  int depth_steps;
+
+  __device__ __forceinline__ int units() const { return row_units * column_tiles; }
+  // Units that run at the same time share rows and columns as far as possible.
+  __device__ __forceinline__ int2 at(int unit) const {
+    constexpr int kGroup = 8;
+    const int in_group = kGroup * column_tiles;
+    const int first = unit / in_group * kGroup;
+    const int height = min(kGroup, row_units - first);
+    const int rest = unit % in_group;
+    return {first + rest % height, rest / height};
+  }
+};
+
+constexpr int kConsumerBarrier = 1;  // 0 is __syncthreads()
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+// Adds the other blocks' sums of this block's share of the fragments.
+template <class Shape, int Split>
+__device__ __forceinline__ void gather_split(int32_t (&sums)[Shape::kFragments * 4],
+                                             float (&values)[Shape::kOwnFragments][4],
+                                             int32_t* buffer, int rank, int thread) {
+  constexpr int kOwn = Shape::kOwnFragments * 4;
+#pragma unroll
+  for (int owner = 0; owner < Split; ++owner) {
+    if (owner == rank) continue;
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i) {
+      buffer[(owner * kOwn + i) * kConsumerThreads + thread] = sums[owner * kOwn + i];
+    }
+  }
+  hopper::cluster_sync();
+  int32_t own[kOwn];
+#pragma unroll
+  for (int owner = 0; owner < Split; ++owner) {
+    if (owner != rank) continue;
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i) own[i] = sums[owner * kOwn + i];
+  }
+#pragma unroll
+  for (int other = 1; other < Split; ++other) {
+    const auto from = static_cast<uint32_t>((rank + other) % Split);
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i) {
+      own[i] += hopper::load_remote(&buffer[(rank * kOwn + i) * kConsumerThreads + thread], from);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kOwn; ++i) values[i / 4][i % 4] = static_cast<float>(own[i]);
+}
+
+// Stores a thread's share of two neighbouring fragments of a row. Threads 2i and 2i + 1 trade, so
+// that each has four neighbouring columns.
+template <class T>
+__device__ __forceinline__ void store_fragment_pair(const Product& p, int64_t row, int64_t column,
+                                                    float left0, float left1, float right0,
+                                                    float right1) {
+  const bool odd = threadIdx.x % 2;
+  const float got0 = __shfl_xor_sync(0xffffffffu, odd ? left0 : right0, 1);
+  const float got1 = __shfl_xor_sync(0xffffffffu, odd ? left1 : right1, 1);
+  if (row >= p.rows) return;
+  const float four[4] = {odd ? got0 : left0, odd ? got1 : left1, odd ? right0 : got0,
+                         odd ? right1 : got1};
+  store_results<T>(p, row, column + (odd ? 8 : 0) + threadIdx.x % 4 / 2 * 4, four);
+}
+
+#endif
+
+template <int BlockRows, int BlockColumns, int Split, int Multicast>
+__global__ __launch_bounds__(kFusedThreads, 1) void fused_matmul(
+    const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap weight_map,
+    const Product p, const TileGrid grid) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  using Shape = FusedShape<BlockRows, BlockColumns, Split, Multicast>;
+  using namespace hopper;
+  extern __shared__ unsigned char shared_bytes[];
+  auto& shared = *reinterpret_cast<typename Shape::Shared*>(
+      (reinterpret_cast<uintptr_t>(shared_bytes) + 1023) & ~uintptr_t{1023});
+
+  const int rank = Shape::kCluster > 1 ? static_cast<int>(cluster_rank()) : 0;
+  const int row_rank = Multicast > 1 ? rank : 0, depth_rank = Split > 1 ? rank : 0;
+  const int clusters = static_cast<int>(gridDim.x) / Shape::kCluster;
+  const int first_unit = static_cast<int>(blockIdx.x) / Shape::kCluster;
+  const int begin = grid.depth_steps * depth_rank / Split;
+  const int end = grid.depth_steps * (depth_rank + 1) / Split;
+  constexpr int kFetchedColumns = BlockColumns / Multicast;
+
+  if (threadIdx.x == 0) {
+    prefetch_map(x_map);
+    prefetch_map(weight_map);
+    for (int stage = 0; stage < Shape::kStages; ++stage) {
+      barrier_init(shared.full[stage], 1);
+      barrier_init(shared.empty[stage], kConsumerWarps * Multicast);
+    }
+    for (int i = 0; i < 2; ++i) {
+      barrier_init(shared.outliers_full[i], kStagerThreads);
+      barrier_init(shared.outliers_empty[i], kConsumerWarps);
+    }
+    barrier_init(shared.terms_full, kStagerThreads);
+    barrier_init(shared.terms_empty, kConsumerWarps);
+    barrier_init_fence();
+    // Weights on their way to L2 while the kernel before this one runs. Unlike a copy, a prefetch
+    // cannot see data that is about to be overwritten.
+    const int column = grid.at(first_unit).y * BlockColumns + row_rank * kFetchedColumns;
+    for (int step = begin; step < min(end, begin + 16); ++step) {
+      prefetch_box(weight_map, step * kDepthStep, column);
+    }
+  }
+  if constexpr (Shape::kCluster > 1) {
+    cluster_sync();
+  } else {
+    __syncthreads();
+  }
+  wait_for_predecessor();
+  start_successor();
+
+  if (threadIdx.x < kFusedThreads - kConsumerThreads) {
+    give_registers<72>();
+    if (threadIdx.x == 0) {
+      int stage = 0;
+      uint32_t phase = 0;
+      for (int unit = first_unit; unit < grid.units(); unit += clusters) {
+        const int2 tile = grid.at(unit);
+        const int row = (tile.x * Multicast + row_rank) * BlockRows;
+        const int column = tile.y * BlockColumns + row_rank * kFetchedColumns;
+        for (int step = begin; step < end; ++step) {
+          wait(shared.empty[stage], phase ^ 1);
+          arrive_expecting(shared.full[stage], Shape::kStageBytes);
+          copy_box(shared.stages[stage], x_map, shared.full[stage], step * kDepthStep, row);
+          unsigned char* weight = shared.stages[stage] + Shape::kXBytes;
+          if constexpr (Multicast > 1) {
+            copy_box_to_all(weight + row_rank * kFetchedColumns * kDepthStep, weight_map,
+                            shared.full[stage], step * kDepthStep, column, (1 << Multicast) - 1);
+          } else {
+            copy_box(weight, weight_map, shared.full[stage], step * kDepthStep, column);
+          }
+          if (++stage == Shape::kStages) {
+            stage = 0;
+            phase ^= 1;
+          }
+        }
+      }
+    } else if (threadIdx.x >= 32) {
+      const int thread = static_cast<int>(threadIdx.x) - 32;
+      const int count = p.outliers_here();
+      int chunk = 0;
+      uint32_t phase = 0;
+      for (int unit = first_unit; unit < grid.units(); unit += clusters, phase ^= 1) {
+        const int2 tile = grid.at(unit);
+        const int64_t row = int64_t{tile.x * Multicast + row_rank} * BlockRows;
+        const int64_t column = int64_t{tile.y} * BlockColumns;
+        wait(shared.terms_empty, phase ^ 1);
+        stage_columns<kStagerThreads>(p, shared.terms, column, thread);
+        arrive(shared.terms_full);
+        for (OutlierPass pass : {OutlierPass::Codes, OutlierPass::Weights}) {
+          if (!p.has_pass(pass)) continue;
+          for (int first = 0; first < count; first += kOutlierChunk, ++chunk) {
+            wait(shared.outliers_empty[chunk % 2], (chunk / 2 & 1) ^ 1);
+            stage_outliers<kStagerThreads>(p, shared.outliers[chunk % 2], pass, first, count, row,
+                                           column, thread);
+            arrive(shared.outliers_full[chunk % 2]);
+          }
+        }
+      }
+    }
+    __syncwarp();
+    if constexpr (Split > 1) cluster_sync();  // the one in gather_split
+  } else {
+    take_registers<216>();
+    const int thread = static_cast<int>(threadIdx.x) - (kFusedThreads - kConsumerThreads);
+    const int group = thread / 128, lane = thread % 32;
+    const int part_row = (Shape::kColumnGroups == 1 ? group * 64 : 0) + thread % 128 / 32 * 16;
+    const int group_column = Shape::kColumnGroups == 2 ? group * Shape::kGroupColumns : 0;
+    const int x_offset = Shape::kColumnGroups == 1 ? group * 64 * kDepthStep : 0;
+    const int weight_offset = Shape::kXBytes + group_column * kDepthStep;
+    const int count = p.outliers_here();
+    const auto release = [&](int stage) {
+      if constexpr (Multicast > 1) {
+        if (lane < Multicast) arrive_at(shared.empty[stage], static_cast<uint32_t>(lane));
+      } else {
+        if (lane == 0) arrive(shared.empty[stage]);
+      }
+    };
+    int stage = 0, chunk = 0;
+    uint32_t phase = 0, terms_phase = 0;
+    for (int unit = first_unit; unit < grid.units(); unit += clusters, terms_phase ^= 1) {
+      const int2 tile = grid.at(unit);
+      TilePart part;
+      part.first_row = int64_t{tile.x * Multicast + row_rank} * BlockRows;
+      part.first_column = int64_t{tile.y} * BlockColumns;
+      part.row = part_row;
+      int64_t rows[2];
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        rows[half] = part.first_row + part_row + half * 8 + lane / 4;
+        part.row_scale[half] = p.scales[min(rows[half], p.rows - 1)];
+      }
+
+      int32_t sums[Shape::kFragments * 4];
+      int previous = -1;
+      for (int step = begin; step < end; ++step) {
+        wait(shared.full[stage], phase);
+        const uint64_t a = tile_descriptor(shared.stages[stage] + x_offset);
+        const uint64_t b = tile_descriptor(shared.stages[stage] + weight_offset);
+        wgmma_fence();
+#pragma unroll
+        for (int i = 0; i < kDepthStep / 32; ++i) {
+          WgmmaS8<Shape::kGroupColumns>::multiply(sums, a + 2 * i, b + 2 * i, step > begin || i > 0);
+        }
+        wgmma_commit();
+        wgmma_wait<1>();
+        if (previous >= 0) release(previous);
+        previous = stage;
+        if (++stage == Shape::kStages) {
+          stage = 0;
+          phase ^= 1;
+        }
+      }
+      wgmma_wait<0>();
+#pragma unroll
+      for (int32_t& sum : sums) asm volatile("" : "+r"(sum)::"memory");
+      release(previous);
+
+      float values[Shape::kOwnFragments][4];
+      if constexpr (Split > 1) {
+        named_sync<kConsumerBarrier, kConsumerThreads>();  // nobody reads the stages any more
+        gather_split<Shape, Split>(sums, values, reinterpret_cast<int32_t*>(shared.stages), rank,
+                                   thread);
+      } else {
+#pragma unroll
+        for (int i = 0; i < Shape::kFragments * 4; ++i) {
+          values[i / 4][i % 4] = static_cast<float>(sums[i]);
+        }
+      }
+      const int own_column = group_column + depth_rank * Shape::kOwnFragments * 8;
+      const auto column_of = [&](int fragment, int index) {
+        return own_column + fragment * 8 + index;
+      };
+      wait(shared.terms_full, terms_phase);
+      finish_tile(p, part, shared.terms, values, column_of, [&](OutlierPass) {
+        for (int first = 0; first < count; first += kOutlierChunk, ++chunk) {
+          wait(shared.outliers_full[chunk % 2], chunk / 2 & 1);
+          add_outliers(p, values, shared.outliers[chunk % 2], part.row, column_of);
+          __syncwarp();
+          if (lane == 0) arrive(shared.outliers_empty[chunk % 2]);
+        }
+      });
+      __syncwarp();
+      if (lane == 0) arrive(shared.terms_empty);
+      with_result_type(p, [&](auto zero) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+#pragma unroll
+          for (int i = 0; i < Shape::kOwnFragments; i += 2) {
+            store_fragment_pair<decltype(zero)>(
+                p, rows[half], part.first_column + own_column + i * 8, values[i][2 * half],
+                values[i][2 * half + 1], values[i + 1][2 * half], values[i + 1][2 * half + 1]);
+          }
+        }
+      });
+    }
+  }
+  // Nobody leaves while another block may still read its shared memory or signal its barriers.
+  if constexpr (Shape::kCluster > 1) {
+    __syncwarp();
+    cluster_sync();
+  }
+#endif
+}
+
+}  // namespace fewbit::cuda::int8

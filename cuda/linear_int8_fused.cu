@@ -1,0 +1,107 @@
+// linear_int8 on sm_90a: the tile shapes of fused_matmul, and which of them fits a product.
+#include <algorithm>
+
+#include "common/launch.h"
+#include "common/tensor_map.h"
+#include "int8/fused_matmul.cuh"
+#include "int8/linear_int8.h"
+
+namespace fewbit::cuda::int8 {
+
+namespace {
+
+using LaunchFused = void (*)(const Product& product, Context& context);
+
+int divide_up(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
+
+template <int BlockRows, int BlockColumns, int Split, int Multicast>
+void launch_fused(const Product& product, Context& context) {
+  using Shape = FusedShape<BlockRows, BlockColumns, Split, Multicast>;
+  const TileGrid grid{divide_up(product.rows, BlockRows * Multicast),
+                      divide_up(product.columns, BlockColumns),
+                      divide_up(product.depth, kDepthStep)};
+  const int units = grid.row_units * grid.column_tiles;
+  const int resident = context.properties.multiProcessorCount / Shape::kCluster;
+  // With a split the sums' buffer takes the place of the stages, so a cluster does one tile.
+  const int clusters = Split > 1 ? units : std::min(units, resident);
+  Launch config;
+  config.name = "linear_int8";
+  config.grid = dim3(static_cast<unsigned>(clusters * Shape::kCluster));
+  config.block = dim3(kFusedThreads);
+  config.cluster = Shape::kCluster;
+  config.shared_bytes = Shape::kSharedBytes;
+  config.overlap = true;
+  launch(config, context, fused_matmul<BlockRows, BlockColumns, Split, Multicast>,
+         byte_matrix_map(product.codes, product.rows, product.depth, BlockRows),
+         byte_matrix_map(product.weight, product.weight_rows, product.depth,
+                         BlockColumns / Multicast),
+         product, grid);
+}
+
+struct TileShape {
+  int rows, columns, split, multicast;
+  LaunchFused launch;
+};
+
+template <int Rows, int Columns, int Split, int Multicast>
+constexpr TileShape tile_shape() {
+  return {Rows, Columns, Split, Multicast, launch_fused<Rows, Columns, Split, Multicast>};
+}
+
+constexpr TileShape kShapes[] = {
+    tile_shape<64, 128, 1, 1>(),  tile_shape<64, 128, 2, 1>(),  tile_shape<64, 128, 4, 1>(),
+    tile_shape<128, 128, 1, 1>(), tile_shape<128, 128, 2, 1>(), tile_shape<128, 128, 4, 1>(),
+    tile_shape<128, 128, 1, 2>(), tile_shape<128, 256, 1, 1>(), tile_shape<128, 256, 1, 2>(),
+};
+
+// A rough time in clocks of an SM: rounds of tiles, each limited by the tensor cores or by what an
+// SM gets out of L2, plus filling the pipeline and the epilogue.
+double estimate(const TileShape& shape, const Product& p, int multiprocessors) {
+  constexpr double kL2BytesPerClock = 32, kFill = 2000, kEpiloguePerColumn = 10, kExchange = 1500;
+  const int tiles = divide_up(p.rows, shape.rows * shape.multicast) * shape.multicast *
+                    divide_up(p.columns, shape.columns) * shape.split;
+  const int steps = divide_up(divide_up(p.depth, kDepthStep), shape.split);
+  const double multiply = shape.rows * shape.columns * kDepthStep / 4096.0;
+  const double bytes =
+      (shape.rows + static_cast<double>(shape.columns) / shape.multicast) * kDepthStep;
+  const int rounds = divide_up(tiles, multiprocessors);
+  return rounds * (steps * std::max(multiply, bytes / kL2BytesPerClock) +
+                   kEpiloguePerColumn * shape.columns / shape.split) +
+         kFill + (shape.split > 1 ? rounds * kExchange : 0);
+}
+
+bool fits(const TileShape& shape, const Product& p) {
+  return divide_up(p.depth, kDepthStep) >= shape.split;
+}
+
+}  // namespace
+
+bool fused_available(const Context& context) {
+  return context.properties.major == 9 && context.properties.minor == 0;
+}
+
+int fused_variants() { return static_cast<int>(std::size(kShapes)); }
+
+bool fused_variant_fits(const Product& product, int variant) {
+  return fits(kShapes[variant], product);
+}
+
+int suggest_fused_variant(const Product& product, const Context& context) {
+  int best = 0;
+  double least = 0;
+  for (int i = 0; i < fused_variants(); ++i) {
+    if (!fits(kShapes[i], product)) continue;
+    const double clocks = estimate(kShapes[i], product, context.properties.multiProcessorCount);
+    if (least == 0 || clocks < least) {
+      least = clocks;
+      best = i;
+    }
+  }
+  return best;
+}
+
+void multiply_fused(const Product& product, int variant, Context& context) {
+  kShapes[variant].launch(product, context);
+}
+
+}  // namespace fewbit::cuda::int8

@@ -1,0 +1,66 @@
+import { Command } from 'commander';
+import { PRESET_NAMES } from '../../checkpoint/presets';
+import { DEFAULT_WINDOW } from '../../eval/windows';
+import { OptionsError } from '../../errors';
+import type { ContextFactory } from '../context';
+import { type OutlierCommandOptions, printOutliers } from '../inspect/outliers';
+import { isPreset } from '../inspect/shapes';
+import { printSummary, type SummaryOptions } from '../inspect/summary';
+import { addModelOptions } from '../options/model-options';
+import { numberFrom, wholeNumber } from '../options/numbers';
+import { addTextSource } from '../text-source';
+
+interface InspectOptions extends SummaryOptions, OutlierCommandOptions {
+  outliers?: boolean;
+}
+
+const HELP = `
+Without --outliers no weights are read; MODEL may also be one of these shapes:
+  ${PRESET_NAMES.join(', ')}
+
+With --outliers the model runs on a text, and reports the hidden features with large values (as
+arXiv 2208.07339 defines them) and what zeroing them does to perplexity.
+
+Examples:
+  $ fewbit inspect llama-2-7b --quantization llm.int8 --batch 8 --context 4096
+  $ fewbit inspect samples/sample-opt --outliers --text samples/text/heldout.txt`;
+
+export function inspectCommand(context: ContextFactory): Command {
+  const command = new Command('inspect')
+    .summary('say what a model is, what memory it needs, and which features are outliers')
+    .description('Say what a model is and what memory it needs, before it is loaded.')
+    .argument('<model>', 'folder, hub id or preset')
+    .option('--batch <n>', 'sequences at once', wholeNumber(1, 2 ** 20), 1)
+    .option('--context <n>', "tokens of each (default: the model's, at most 4096)", wholeNumber(1))
+    .option('--layers', 'list every layer by itself')
+    .option('--outliers', 'run the model and find its outlier features')
+    .option('--threshold <value>', 'size of an outlier (default: 6)', numberFrom(0))
+    .option('--window <ids>', `ids of one window (default: ${DEFAULT_WINDOW})`, wholeNumber(2))
+    .option('--limit <n>', 'use only the first n windows (default: 8)', wholeNumber(1))
+    .option('--draws <n>', 'sets of random features to zero (default: 3)', wholeNumber(1))
+    .option('--seed <n>', 'of the random features (default: 0)', wholeNumber(0))
+    .addHelpText('after', HELP);
+  return addModelOptions(addTextSource(command)).action((model: string, options: InspectOptions) =>
+    run(model, options, context),
+  );
+}
+
+/** Options that mean nothing without `--outliers`. */
+const OUTLIER_OPTIONS = ['text', 'ids', 'threshold', 'window', 'limit', 'draws', 'seed'] as const;
+
+async function run(
+  name: string,
+  options: InspectOptions,
+  createContext: ContextFactory,
+): Promise<void> {
+  const context = createContext(options);
+  if (!options.outliers) {
+    const stray = OUTLIER_OPTIONS.find((option) => options[option] !== undefined);
+    if (stray) throw new OptionsError(`--${stray} needs --outliers`);
+    return printSummary(name, options, context);
+  }
+  if (isPreset(name)) {
+    throw new OptionsError(`${name} is a preset of shapes: --outliers needs a trained model`);
+  }
+  return printOutliers(name, options, context);
+}

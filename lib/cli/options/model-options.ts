@@ -1,0 +1,63 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { HubOptions } from '../../checkpoint/hub';
+import type { DeviceName } from '../../device';
+import type { QuantizationConfig } from '../../quant';
+import { wholeNumber } from './numbers';
+import { quantizationOption } from './quantization';
+
+/** What every command takes. */
+export interface OutputOptions {
+  json?: boolean;
+  quiet?: boolean;
+}
+
+/** What the commands take that work with a model. */
+export interface ModelOptions extends OutputOptions {
+  device: DeviceName;
+  quantization?: QuantizationConfig;
+  threads?: number;
+  revision?: string;
+  cacheDir?: string;
+  offline?: boolean;
+}
+
+export function addOutputOptions(command: Command): Command {
+  return command
+    .option('--json', 'print one JSON document on stdout, and nothing else')
+    .option('--quiet', 'no progress and no notes on stderr');
+}
+
+export function addModelOptions(command: Command): Command {
+  return addOutputOptions(command)
+    .addOption(deviceOption())
+    .addOption(
+      new Option(
+        '--quantization <method>',
+        "quantize on load: 'llm.int8[,threshold=6,mode=paper|bitsandbytes,...]'",
+      ).argParser(quantizationOption),
+    )
+    .option('--threads <n>', 'threads of the CPU, 0 for one per core', wholeNumber(0, 1024))
+    .option('--revision <name>', 'branch, tag or commit of a model on the hub')
+    .option('--cache-dir <folder>', 'the Hugging Face cache to use')
+    .option('--offline', 'never use the network');
+}
+
+export function deviceOption(): Option {
+  return new Option('--device <name>', 'auto, cpu, cuda or cuda:N')
+    .default('auto')
+    .argParser(deviceName);
+}
+
+function deviceName(text: string): DeviceName {
+  if (/^(auto|cpu|cuda(:\d+)?)$/.test(text)) return text as DeviceName;
+  throw new InvalidArgumentError('It must be auto, cpu, cuda or cuda:N.');
+}
+
+/** The part of the options that says where models come from. */
+export function hubOptions({ revision, cacheDir, offline }: ModelOptions): HubOptions {
+  return {
+    ...(revision !== undefined ? { revision } : {}),
+    ...(cacheDir !== undefined ? { cacheDir } : {}),
+    ...(offline ? { localFilesOnly: true } : {}),
+  };
+}

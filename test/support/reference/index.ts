@@ -1,0 +1,49 @@
+import type { OpCase } from '../../cases/op-case';
+import { rounded } from '../half';
+import { hostTensor } from '../host-tensor';
+import { dtypeOf, type Outputs, type RunDTypes, roundingOf, trimmed } from '../run-case';
+import { attention, cacheAppend } from './attention';
+import { add, cast, layerNorm, linear, rmsNorm, scaleColumns, siluMul } from './elementwise';
+import { int8ColumnError, int8Quantize, linearInt8 } from './int8';
+import { decodeAdvance, embedding, fillRandom, gatherColumns, gatherRows, tokenNll } from './lookup';
+import { sample } from './sample';
+import type { Reference } from './types';
+
+export const references: Readonly<Record<string, Reference>> = {
+  add,
+  attention,
+  cache_append: cacheAppend,
+  cast,
+  decode_advance: decodeAdvance,
+  embedding,
+  fill_random: fillRandom,
+  gather_columns: gatherColumns,
+  gather_rows: gatherRows,
+  int8_column_error: int8ColumnError,
+  int8_quantize: int8Quantize,
+  layer_norm: layerNorm,
+  linear,
+  linear_int8: linearInt8,
+  rms_norm: rmsNorm,
+  sample,
+  scale_columns: scaleColumns,
+  silu_mul: siluMul,
+  token_nll: tokenNll,
+};
+
+/** What a case should give, each output rounded to its dtype. */
+export function expectedOutputs(opCase: OpCase, dtypes: RunDTypes): Outputs {
+  const entries = Object.entries(opCase.tensors).flatMap(([name, tensor]) =>
+    tensor ? [[name, hostTensor(tensor, roundingOf(tensor, dtypes))] as const] : [],
+  );
+  const reference = references[opCase.op];
+  if (!reference) throw new Error(`there is no reference for ${opCase.op}`);
+  const results = reference(Object.fromEntries(entries), opCase.attrs);
+  const outputs: Outputs = {};
+  for (const [name, tensor] of Object.entries(opCase.tensors)) {
+    if (!tensor?.access) continue;
+    const dtype = dtypeOf(tensor, dtypes);
+    outputs[name] = (results[name] as Float64Array).map((value) => rounded(value, dtype));
+  }
+  return trimmed(opCase, outputs);
+}
