@@ -9,20 +9,20 @@ set(FEWBIT_NVCC_THREADS 1 CACHE STRING "Architectures that one nvcc compiles at 
 
 set(cuda_library ${CMAKE_LIBRARY_OUTPUT_DIRECTORY}/libfewbit_cuda.so)
 
+find_program(FEWBIT_NVCC nvcc
+  HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
 if(NOT FEWBIT_CUDA)
   message(STATUS "CUDA back end: not built, FEWBIT_CUDA is ${FEWBIT_CUDA}")
   file(REMOVE ${cuda_library})
-  return()
-endif()
-
-find_program(FEWBIT_NVCC nvcc
-  HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
-if(NOT FEWBIT_NVCC)
-  if(FEWBIT_CUDA STREQUAL AUTO)
-    message(STATUS "CUDA back end: not built, nvcc was not found in PATH, CUDA_HOME or /usr/local/cuda")
-    return()
+elseif(NOT FEWBIT_NVCC)
+  set(reason "nvcc was not found in PATH, CUDA_HOME or /usr/local/cuda")
+  if(NOT FEWBIT_CUDA STREQUAL AUTO)
+    message(FATAL_ERROR "FEWBIT_CUDA is ${FEWBIT_CUDA}, but ${reason}")
   endif()
-  message(FATAL_ERROR "FEWBIT_CUDA is ON, but nvcc was not found in PATH, CUDA_HOME or /usr/local/cuda")
+  message(STATUS "CUDA back end: not built, ${reason}")
+endif()
+if(NOT FEWBIT_NVCC)
+  return()
 endif()
 
 # Older toolkits lack the newest architectures: leave those out and say so.
@@ -42,8 +42,10 @@ endforeach()
 if(NOT gencode)
   message(FATAL_ERROR "${FEWBIT_NVCC} knows none of FEWBIT_CUDA_ARCHS=${FEWBIT_CUDA_ARCHS}")
 endif()
-string(REPLACE ";" " " built_archs "${built_archs}")
-message(STATUS "CUDA back end: ${FEWBIT_NVCC} for sm ${built_archs}")
+if(FEWBIT_CUDA)
+  string(REPLACE ";" " " built_archs "${built_archs}")
+  message(STATUS "CUDA back end: ${FEWBIT_NVCC} for sm ${built_archs}")
+endif()
 
 execute_process(COMMAND ${FEWBIT_NVCC} --help OUTPUT_VARIABLE nvcc_help COMMAND_ERROR_IS_FATAL ANY)
 if(nvcc_help MATCHES "--compress-mode")
@@ -83,4 +85,12 @@ add_custom_command(OUTPUT ${cuda_library}
     -Xlinker=--version-script,${exports},--no-undefined -ldl -lrt -lpthread
   DEPENDS ${cuda_objects} ${exports}
   COMMENT "Linking libfewbit_cuda.so" VERBATIM)
-add_custom_target(fewbit_cuda ALL DEPENDS ${cuda_library})
+
+# Switched off, the target stays, only nothing asks for it: Ninja deletes objects that it no longer
+# knows, and switching on again would compile everything anew.
+if(FEWBIT_CUDA)
+  set(in_default_build ALL)
+else()
+  set(in_default_build "")
+endif()
+add_custom_target(fewbit_cuda ${in_default_build} DEPENDS ${cuda_library})

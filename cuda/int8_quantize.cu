@@ -1,6 +1,8 @@
 // Row-wise int8 quantization with outlier columns; everything is found on the device.
 #include "../src/ops/int8_quantize.h"
 
+#include <algorithm>
+
 #include "common/context.h"
 #include "common/cuda_op.h"
 #include "common/launch.h"
@@ -14,10 +16,9 @@ namespace {
 using namespace ops::int8_quantize;
 using int8::Quantize;
 
-constexpr int64_t kMaxSliceRows = 256;
-constexpr size_t kMaxSliceBytes = 128 * 1024;
+constexpr int64_t kMaxSliceRows = 64;
 constexpr int64_t kChunksPerBlock = 1024;  // two a thread
-constexpr int kMaxCluster = 8;
+constexpr int kMaxCluster = 2;             // beyond, two launches on all SMs are faster
 constexpr size_t kMaxCachedRow = 96 * 1024;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -28,20 +29,15 @@ struct Slices {
   int64_t chunks = 0;
 };
 
-template <class T>
 Slices slices_of(const Quantize& q, const Context& context) {
-  const bool clusters = context.properties.major >= 9;
-  const bool row_wise = q.threshold == 0 && q.rows >= 4;  // independent rows need no exchange
-  if (q.rows > kMaxSliceRows || row_wise) return {};
+  const bool row_wise = q.threshold == 0 && q.rows > 1;  // independent rows need no exchange
+  const int max_blocks = context.properties.major >= 9 ? kMaxCluster : 1;
   const int64_t chunks = divide_up(q.padded_cols, int8::kChunk);
   const int64_t wanted = divide_up(q.rows * chunks, kChunksPerBlock);
-  int blocks = 1;
-  while (clusters && blocks < kMaxCluster && blocks < wanted) blocks *= 2;
+  if (row_wise || q.rows > kMaxSliceRows || wanted > max_blocks) return {};
   const int64_t slice =
-      divide_up(divide_up(chunks, blocks), int8::kChunksPerWord) * int8::kChunksPerWord;
-  const size_t bytes = int8::slice_bytes<T>(q.rows, slice);
-  if (bytes > (clusters ? kMaxSliceBytes : kMaxSliceBytes / 2)) return {};
-  return {blocks, slice};
+      divide_up(divide_up(chunks, wanted), int8::kChunksPerWord) * int8::kChunksPerWord;
+  return {static_cast<int>(wanted), slice};
 }
 
 template <class T, bool Vectors>
@@ -56,32 +52,41 @@ void quantize_by_slices(const Quantize& q, const Slices& slices, Context& contex
   launch(config, context, int8::quantize_slices<T, Vectors>, q, static_cast<int>(slices.chunks));
 }
 
+// Groups of rows that are searched for outliers on their own, to fill the GPU.
+int mark_groups(int64_t rows) {
+  return static_cast<int>(std::clamp<int64_t>(divide_up(rows, 256), 1, 8));
+}
+
 template <class T, bool Vectors>
 void quantize_by_rows(const Quantize& q, uint32_t* words, Context& context) {
+  int8::MarkedColumns marked{};
   Launch config;
   config.overlap = true;
   if (q.threshold > 0) {
+    marked = {words, mark_groups(q.rows), static_cast<int>(divide_up(q.cols, 32))};
     config.name = "int8_quantize: marking outlier columns";
-    config.grid = dim3(static_cast<unsigned>(divide_up(q.cols, 32)));
+    config.grid = dim3(static_cast<unsigned>(divide_up(q.cols, int8::kMarkChunks * int8::kChunk)),
+                       static_cast<unsigned>(marked.groups));
     config.block = dim3(int8::kMarkThreads);
-    launch(config, context, int8::mark_columns<T, Vectors>, q, words);
+    launch(config, context, int8::mark_columns<T, Vectors>, q, marked);
   }
+  const size_t word_bytes = static_cast<size_t>(divide_up(marked.word_count, 4)) * 16;
   const size_t row_bytes =
       static_cast<size_t>(divide_up(q.padded_cols, int8::kChunk)) * sizeof(int8::Chunk<T>);
-  const bool cached = row_bytes <= kMaxCachedRow;
+  const bool cached = word_bytes + row_bytes <= kMaxCachedRow;
   const bool list = q.count || q.stats;
   config.name = "int8_quantize";
   config.grid = dim3(static_cast<unsigned>(q.rows + (list ? 1 : 0)));
   config.block = dim3(int8::kRowThreads);
-  config.shared_bytes = cached ? row_bytes : 0;
+  config.shared_bytes = word_bytes + (cached ? row_bytes : 0);
   launch(config, context,
          cached ? int8::quantize_rows<T, Vectors, true> : int8::quantize_rows<T, Vectors, false>, q,
-         q.threshold > 0 ? words : nullptr);
+         marked);
 }
 
 template <class T, bool Vectors>
 void quantize(const Quantize& q, uint32_t* words, Context& context) {
-  const Slices slices = slices_of<T>(q, context);
+  const Slices slices = slices_of(q, context);
   if (slices.blocks) {
     quantize_by_slices<T, Vectors>(q, slices, context);
   } else {
@@ -90,7 +95,8 @@ void quantize(const Quantize& q, uint32_t* words, Context& context) {
 }
 
 size_t workspace(const OpCall& call, Context&) {
-  return static_cast<size_t>(divide_up(call[x].cols(), 32)) * sizeof(uint32_t);
+  return static_cast<size_t>(divide_up(call[x].cols(), 32) * mark_groups(call[x].rows())) *
+         sizeof(uint32_t);
 }
 
 void run(const OpCall& call, Context& context) {

@@ -28,11 +28,7 @@ struct LinearResult {
 
 } // namespace
 
-bool linear_by_gemv(const Linear &linear, Context &context) {
-  const bool aligned = vector_aligned(linear.x, linear.depth, 2) &&
-                       vector_aligned(linear.weight, linear.depth, 2);
-  if (linear.rows > kMaxGemvRows || !aligned)
-    return false;
+void linear_by_gemv(const Linear &linear, Context &context) {
   with_half(linear.dtype, "linear: x", [&](auto zero) {
     using T = decltype(zero);
     const GemvOperands<T> operands{static_cast<const T *>(linear.weight),
@@ -44,7 +40,6 @@ bool linear_by_gemv(const Linear &linear, Context &context) {
         linear.columns, static_cast<Activation>(linear.activation)};
     launch_gemv("linear", operands, linear.rows, result, context);
   });
-  return true;
 }
 
 } // namespace fewbit::cuda

@@ -1,6 +1,9 @@
 // The matrix product of LLM.int8(): checks a call and chooses how to compute it.
 #include "../src/ops/linear_int8.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "common/cuda_op.h"
 #include "cublaslt/cublaslt.h"
 #include "int8/linear_int8.h"
@@ -12,8 +15,16 @@ namespace {
 
 using namespace ops::linear_int8;
 
-// Up to this many rows the streaming kernel beats a product with a separate epilogue.
+// Where the fused kernel is not available: up to this many rows streaming beats a library product
+// with a separate epilogue.
 constexpr int64_t kMaxStreamRows = 64;
+// From here on the fused kernel's tiles are worth a try beside the ring.
+constexpr int64_t kMinFusedRows = 9;
+constexpr int64_t kMaxRingRows = 16;
+// Variants beside those of the fused kernel, which count from 0.
+constexpr int kRing = -1;
+constexpr int kGemv = -2;
+constexpr int64_t kMaxGemvRows = 4;
 // int32 sums that exist at a time: few enough to stay partly in L2, many enough to fill the GPU.
 constexpr int64_t kMaxSumBytes = int64_t{96} << 20;
 constexpr int64_t kRowMultiple = 256;
@@ -67,8 +78,41 @@ int64_t chunk_rows(int64_t rows, int64_t weight_rows) {
   return std::min(rows, std::max(fitting, kRowMultiple));
 }
 
+bool by_fused(int64_t rows, const Context& context) {
+  return rows >= kMinFusedRows && int8::fused_available(context);
+}
+
 bool by_library(int64_t rows, const Context& context) {
-  return rows > kMaxStreamRows && context.cublaslt;
+  return rows > kMaxStreamRows && context.cublaslt && !by_fused(rows, context);
+}
+
+Tuner::Key key_of(const int8::Product& p) { return {8, p.rows, p.weight_rows, p.depth, 0}; }
+
+// The variants worth timing for a product that the library does not compute.
+std::vector<int> variants_of(const int8::Product& p, const Context& context) {
+  std::vector<int> variants;
+  if (p.rows <= kMaxRingRows) variants.push_back(kRing);
+  if (p.rows <= kMaxGemvRows) variants.push_back(kGemv);
+  for (int i = 0; by_fused(p.rows, context) && i < int8::fused_variants(); ++i) {
+    if (int8::fused_variant_fits(p, i)) variants.push_back(i);
+  }
+  return variants;
+}
+
+int suggest_variant(const int8::Product& p, const Context& context) {
+  return p.rows <= kMaxRingRows ? kRing : int8::suggest_fused_variant(p, context);
+}
+
+void run_variant(const int8::Product& p, int variant, Context& context) {
+  switch (variant) {
+    case kGemv:
+      return int8::multiply_by_gemv(p, context);
+    case kRing:
+      if (!int8::multiply_ring(p, context)) int8::multiply_streaming(p, context);
+      return;
+    default:
+      int8::multiply_fused(p, variant, context);
+  }
 }
 
 template <class Visit>
@@ -97,6 +141,10 @@ size_t workspace(const OpCall& call, Context& context) {
 
 void prepare(const OpCall& call, Context& context) {
   const int8::Product p = product_of(call);
+  if (p.rows == 0 || p.columns == 0) return;
+  context.tuner.tune(
+      key_of(p), variants_of(p, context),
+      [&](int variant) { run_variant(p, variant, context); }, context);
   if (!by_library(p.rows, context)) return;
   for_each_chunk(p, call.workspace, [&](const Product& product, int64_t) {
     context.cublaslt->prepare(product, context.stream);
@@ -106,6 +154,10 @@ void prepare(const OpCall& call, Context& context) {
 void run(const OpCall& call, Context& context) {
   const int8::Product p = product_of(call);
   if (p.rows == 0 || p.columns == 0) return;
+  if (p.rows <= kMaxRingRows || by_fused(p.rows, context)) {
+    const int variant = context.tuner.choice(key_of(p), suggest_variant(p, context));
+    return run_variant(p, variant, context);
+  }
   if (!by_library(p.rows, context)) return int8::multiply_streaming(p, context);
   bool supported = true;
   for_each_chunk(p, call.workspace, [&](const Product& product, int64_t first) {

@@ -49,15 +49,12 @@ struct GemvResult {
 
 } // namespace
 
-bool multiply_by_gemv(const Product &product, Context &context) {
-  if (product.rows > kMaxGemvRows)
-    return false;
+void multiply_by_gemv(const Product &product, Context &context) {
   // Padding rows of the weight have no result.
   const GemvOperands<int8_t> operands{product.weight, product.codes,
                                       product.columns, product.depth};
   launch_gemv("linear_int8", operands, product.rows, GemvResult{product},
               context);
-  return true;
 }
 
 } // namespace fewbit::cuda::int8

@@ -1,7 +1,7 @@
 // The 16-bit linear for few rows: weights straight from memory into the tensor cores.
 #include "common/activation.cuh"
 #include "common/launch.h"
-#include "common/stream_matmul.cuh"
+#include "common/ring_matmul.cuh"
 #include "linear/linear.h"
 
 namespace fewbit::cuda {
@@ -30,22 +30,18 @@ struct LinearEpilogue {
   }
 };
 
+template <int, int>
+using RingEpilogue = LinearEpilogue;
+
 template <class T, int RowTiles, int BatchTiles, int Stage, bool Aligned>
-void launch_stream(const Linear& linear, Context& context) {
+void launch_stream(const StreamOperands<T>& operands, const LinearEpilogue& epilogue,
+                   Context& context) {
   using Shape = StreamShape<T, RowTiles, BatchTiles, LinearEpilogue>;
-  const StreamOperands<T> operands{static_cast<const T*>(linear.weight),
-                                   static_cast<const T*>(linear.x), linear.columns, linear.rows,
-                                   linear.depth};
-  const LinearEpilogue epilogue{linear.bias,
-                                linear.bias_dtype,
-                                linear.out,
-                                linear.out_dtype,
-                                linear.columns,
-                                static_cast<Activation>(linear.activation)};
   Launch config;
   config.name = "linear";
-  config.grid = dim3(static_cast<unsigned>((linear.columns + Shape::kColumns - 1) / Shape::kColumns),
-                     static_cast<unsigned>((linear.rows + Shape::kRows - 1) / Shape::kRows));
+  config.grid =
+      dim3(static_cast<unsigned>((operands.weight_rows + Shape::kColumns - 1) / Shape::kColumns),
+           static_cast<unsigned>((operands.rows + Shape::kRows - 1) / Shape::kRows));
   config.block = dim3(Shape::kThreads);
   config.shared_bytes = sizeof(typename Shape::Shared);
   config.overlap = true;
@@ -54,24 +50,46 @@ void launch_stream(const Linear& linear, Context& context) {
 }
 
 template <class T>
-void stream(const Linear& linear, Context& context) {
-  const bool aligned = vector_aligned(linear.x, linear.depth, sizeof(T)) &&
-                       vector_aligned(linear.weight, linear.depth, sizeof(T));
-  if (!aligned) {
-    launch_stream<T, 1, 2, 1, false>(linear, context);
-  } else if (linear.rows <= 8) {
-    launch_stream<T, 1, 1, 4, true>(linear, context);
-  } else if (linear.rows <= 16) {
-    launch_stream<T, 2, 2, 2, true>(linear, context);
-  } else {
-    launch_stream<T, 2, 8, 1, true>(linear, context);
-  }
+StreamOperands<T> operands_of(const Linear& linear) {
+  return {static_cast<const T*>(linear.weight), static_cast<const T*>(linear.x), linear.columns,
+          linear.rows, linear.depth};
+}
+
+LinearEpilogue epilogue_of(const Linear& linear) {
+  return {linear.bias,
+          linear.bias_dtype,
+          linear.out,
+          linear.out_dtype,
+          linear.columns,
+          static_cast<Activation>(linear.activation)};
 }
 
 }  // namespace
 
+bool linear_aligned(const Linear& linear) {
+  const size_t bytes = size_of(linear.dtype);
+  return vector_aligned(linear.x, linear.depth, bytes) &&
+         vector_aligned(linear.weight, linear.depth, bytes);
+}
+
+bool linear_by_ring(const Linear& linear, Context& context) {
+  bool launched = false;
+  with_half(linear.dtype, "linear: x", [&](auto zero) {
+    launched = launch_best_ring<decltype(zero), RingEpilogue>(
+        "linear", operands_of<decltype(zero)>(linear), context, epilogue_of(linear));
+  });
+  return launched;
+}
+
 void linear_streaming(const Linear& linear, Context& context) {
-  with_half(linear.dtype, "linear: x", [&](auto zero) { stream<decltype(zero)>(linear, context); });
+  with_half(linear.dtype, "linear: x", [&](auto zero) {
+    using T = decltype(zero);
+    if (linear_aligned(linear)) {
+      launch_stream<T, 2, 8, 1, true>(operands_of<T>(linear), epilogue_of(linear), context);
+    } else {
+      launch_stream<T, 1, 2, 1, false>(operands_of<T>(linear), epilogue_of(linear), context);
+    }
+  });
 }
 
 }  // namespace fewbit::cuda

@@ -23,6 +23,20 @@ export {
   OptionsError,
   UnsupportedError,
 } from './errors';
+export { type MemoryNeeds, memoryNeeds } from './eval/memory';
+export type { FeatureOutliers, LayerOutliers } from './eval/outlier-statistics';
+export {
+  type OutlierVariant,
+  type OutlierVariantOptions,
+  writeOutlierVariant,
+} from './eval/outlier-variant';
+export { analyzeOutliers, type OutlierOptions, type OutlierReport } from './eval/outliers';
+export {
+  type PerplexityOptions,
+  type PerplexityProgress,
+  type PerplexityResult,
+  perplexity,
+} from './eval/perplexity';
 export type { DType } from './native';
 export * as ops from './ops';
 export {

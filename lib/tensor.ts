@@ -131,11 +131,11 @@ export class Tensor {
   /** Throws unless `data` is of the right type and length to be written to this tensor. */
   checkHost(data: ArrayBufferView): void {
     const expected = HOST_ARRAYS[this.dtype];
-    if (data.constructor.name !== expected.name || data.byteLength !== this.byteLength) {
-      throw new OptionsError(
-        `${this} takes ${expected.name}(${this.elements}), got ${data.constructor.name} of ` +
-          `${data.byteLength} bytes`,
-      );
+    const found = ArrayBuffer.isView(data)
+      ? `${data.constructor.name} of ${data.byteLength} bytes`
+      : typeof data;
+    if (found !== `${expected.name} of ${this.byteLength} bytes`) {
+      throw new OptionsError(`${this} takes ${expected.name}(${this.elements}), got ${found}`);
     }
   }
 

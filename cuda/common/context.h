@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "../../src/core/error.h"
+#include "tuner.h"
 
 namespace fewbit::cuda {
 
@@ -17,6 +18,7 @@ struct Context {
   cudaStream_t stream = nullptr;
   // Null when the library was not found; ops then use fewbit's own kernels.
   std::shared_ptr<CublasLt> cublaslt;
+  Tuner tuner;
 };
 
 // Throws Error("ERR_FEWBIT_CUDA" or "ERR_FEWBIT_OUT_OF_MEMORY") with CUDA's text and what was

@@ -6,23 +6,33 @@
 // synchronisation between threads and has no bank conflicts.
 #pragma once
 
+#include <algorithm>
+
+#include "launch.h"
 #include "stream_matmul.cuh"
 
 namespace fewbit::cuda {
 
-constexpr int kRingWarps = 16;
-
-template <class T, int RowTiles, int BatchTiles, class Epilogue>
+template <class T, int RowTiles, int BatchTiles, int Warps, int Depth, bool Resident,
+          class EpilogueType>
 struct RingShape {
+  using Operand = T;
+  using Epilogue = EpilogueType;
   using Accumulator = typename Mma<T>::Accumulator;
+  static constexpr int kRowTiles = RowTiles;
+  static constexpr int kBatchTiles = BatchTiles;
+  static constexpr int kWarps = Warps;
+  static constexpr int kDepth = Depth;         // pieces in a warp's ring
+  static constexpr bool kResident = Resident;  // X stays in shared memory; else it is in the ring
   static constexpr int kColumns = RowTiles * 16;
   static constexpr int kRows = BatchTiles * 8;
-  static constexpr int kThreads = (kRingWarps + Epilogue::kWarps) * 32;
+  static constexpr int kThreads = (Warps + Epilogue::kWarps) * 32;
   static constexpr int kWeightParts = RowTiles * 2;  // 16-byte parts of a thread in a piece
-  static constexpr int kPartBytes = 512;             // of a warp
+  static constexpr int kParts = kWeightParts + (Resident ? 0 : BatchTiles);
+  static constexpr int kPartBytes = 512;  // of a warp
 
-  struct Shared {
-    Accumulator sums[2][kRingWarps][kColumns * kRows];
+  struct alignas(16) Shared {  // the ring follows
+    Accumulator sums[2][Warps][kColumns * kRows];
     typename Epilogue::Shared epilogue[2];
   };
 };
@@ -47,17 +57,19 @@ __device__ __forceinline__ uint4 load_shared_part(uint32_t from) {
   return part;
 }
 
-// Depth: pieces in a warp's ring. Resident: X stays in shared memory; else it travels through the
-// ring. Epilogue: see stream_matmul.cuh. p.rows is at most kRows; rows are multiples of 16 bytes.
-template <class T, int RowTiles, int BatchTiles, int Depth, bool Resident, class Epilogue>
-__global__ __launch_bounds__(RingShape<T, RowTiles, BatchTiles, Epilogue>::kThreads, 1) void
-ring_matmul(const StreamOperands<T> p, const RingLayout layout, const Epilogue epilogue) {
-  using Shape = RingShape<T, RowTiles, BatchTiles, Epilogue>;
+// Shape is a RingShape; Epilogue: see stream_matmul.cuh. p.rows is at most kRows, and rows are
+// multiples of 16 bytes.
+template <class Shape>
+__global__ __launch_bounds__(Shape::kThreads, 1) void ring_matmul(
+    const StreamOperands<typename Shape::Operand> p, const RingLayout layout,
+    const typename Shape::Epilogue epilogue) {
+  using T = typename Shape::Operand;
   using Accumulator = typename Shape::Accumulator;
+  constexpr int RowTiles = Shape::kRowTiles, BatchTiles = Shape::kBatchTiles;
+  constexpr int kWarps = Shape::kWarps, kDepth = Shape::kDepth, kParts = Shape::kParts;
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   auto& shared = *reinterpret_cast<typename Shape::Shared*>(shared_bytes);
 
-  constexpr int kParts = Shape::kWeightParts + (Resident ? 0 : BatchTiles);
   const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
   const int group = lane / 4, part = lane % 4;
   const int step = static_cast<int>(gridDim.x);
@@ -74,13 +86,13 @@ ring_matmul(const StreamOperands<T> p, const RingLayout layout, const Epilogue e
   start_successor();
 
   const auto ring = static_cast<uint32_t>(__cvta_generic_to_shared(shared_bytes + sizeof(shared)));
-  const uint32_t first_slot = ring + warp * Depth * kParts * Shape::kPartBytes + lane * 16;
+  const uint32_t first_slot = ring + warp * kDepth * kParts * Shape::kPartBytes + lane * 16;
   const uint32_t first_x =
-      ring + kRingWarps * Depth * kParts * Shape::kPartBytes +
+      ring + kWarps * kDepth * kParts * Shape::kPartBytes +
       warp * layout.warp_pieces * BatchTiles * Shape::kPartBytes + lane * 16;
   // Pairs of pieces, 128 bytes of a row, go round the warps.
   const auto byte_of = [&](int piece) {
-    return int64_t{piece / 2 * kRingWarps * 2 + warp * 2 + piece % 2} * 64 + part * 16;
+    return int64_t{piece / 2 * kWarps * 2 + warp * 2 + piece % 2} * 64 + part * 16;
   };
   const auto copy_x = [&](uint32_t to, int piece) {
     const int64_t byte = byte_of(piece);
@@ -110,7 +122,7 @@ ring_matmul(const StreamOperands<T> p, const RingLayout layout, const Epilogue e
         copy_part(slot + i * Shape::kPartBytes,
                         present ? copied_row + i * 8 * row_bytes + byte : weight, present);
       }
-      if constexpr (!Resident) copy_x(slot + Shape::kWeightParts * Shape::kPartBytes, copied_piece);
+      if constexpr (!Shape::kResident) copy_x(slot + Shape::kWeightParts * Shape::kPartBytes, copied_piece);
       if (++copied_piece == layout.warp_pieces) {
         copied_piece = 0;
         copied_tile += step;
@@ -118,33 +130,33 @@ ring_matmul(const StreamOperands<T> p, const RingLayout layout, const Epilogue e
       }
     }
     asm volatile("cp.async.commit_group;" ::: "memory");
-    copied_slot = copied_slot + 1 == Depth ? 0 : copied_slot + 1;
+    copied_slot = copied_slot + 1 == kDepth ? 0 : copied_slot + 1;
   };
 
-  if (warp < kRingWarps) {
+  if (warp < kWarps) {
     start_tile();
-    if constexpr (Resident) {  // part of the first group
+    if constexpr (Shape::kResident) {  // part of the first group
       for (int piece = 0; piece < layout.warp_pieces; ++piece) {
         copy_x(first_x + piece * BatchTiles * Shape::kPartBytes, piece);
       }
     }
 #pragma unroll 1
-    for (int i = 0; i < Depth - 1; ++i) copy_piece();
+    for (int i = 0; i < kDepth - 1; ++i) copy_piece();
   } else {
     epilogue.stage(shared.epilogue[0], int64_t{blockIdx.x} * Shape::kColumns, 0,
-                   thread - kRingWarps * 32);
+                   thread - kWarps * 32);
   }
 
   int slot = 0, buffer = 0;
   for (int tile = blockIdx.x; tile < layout.tiles; tile += step, buffer ^= 1) {
-    if (warp < kRingWarps) {
+    if (warp < kWarps) {
       Accumulator sums[RowTiles][BatchTiles][4] = {};
 #pragma unroll 2
       for (int piece = 0; piece < layout.warp_pieces; ++piece) {
         copy_piece();
-        asm volatile("cp.async.wait_group %0;" ::"n"(Depth - 1) : "memory");
+        asm volatile("cp.async.wait_group %0;" ::"n"(kDepth - 1) : "memory");
         const uint32_t from = first_slot + slot * kParts * Shape::kPartBytes;
-        const uint32_t x_from = Resident ? first_x + piece * BatchTiles * Shape::kPartBytes
+        const uint32_t x_from = Shape::kResident ? first_x + piece * BatchTiles * Shape::kPartBytes
                                          : from + Shape::kWeightParts * Shape::kPartBytes;
         uint4 weights[RowTiles][2], columns[BatchTiles];
 #pragma unroll
@@ -166,7 +178,7 @@ ring_matmul(const StreamOperands<T> p, const RingLayout layout, const Epilogue e
                              columns[i].w);
           }
         }
-        slot = slot + 1 == Depth ? 0 : slot + 1;
+        slot = slot + 1 == kDepth ? 0 : slot + 1;
       }
 #pragma unroll
       for (int i = 0; i < RowTiles * BatchTiles * 4; ++i) {
@@ -175,42 +187,78 @@ ring_matmul(const StreamOperands<T> p, const RingLayout layout, const Epilogue e
     }
     __syncthreads();
     // One barrier a tile is enough: the other buffer was last read before it.
-    if (warp >= kRingWarps) {
+    if (warp >= kWarps) {
       if (tile + step < layout.tiles) {
         epilogue.stage(shared.epilogue[buffer ^ 1], (int64_t{tile} + step) * Shape::kColumns, 0,
-                       thread - kRingWarps * 32);
+                       thread - kWarps * 32);
       }
       continue;
     }
-    for (int i = thread; i < Shape::kColumns * Shape::kRows; i += kRingWarps * 32) {
+    for (int i = thread; i < Shape::kColumns * Shape::kRows; i += kWarps * 32) {
       const int column = i % Shape::kColumns, row = i / Shape::kColumns;
       if (row >= p.rows) break;
       const int index = fragment_index<BatchTiles>(column, row);
       Accumulator sum = shared.sums[buffer][0][index];
 #pragma unroll
-      for (int w = 1; w < kRingWarps; ++w) sum += shared.sums[buffer][w][index];
+      for (int w = 1; w < kWarps; ++w) sum += shared.sums[buffer][w][index];
       epilogue.store(shared.epilogue[buffer], int64_t{tile} * Shape::kColumns + column, row, column,
                      row, sum);
     }
   }
 }
 
-// The dynamic shared memory of a launch.
-template <class T, int RowTiles, int BatchTiles, int Depth, bool Resident, class Epilogue>
-size_t ring_shared_bytes(const RingLayout& layout) {
-  using Shape = RingShape<T, RowTiles, BatchTiles, Epilogue>;
-  const size_t parts = static_cast<size_t>(
-      Depth * (Shape::kWeightParts + (Resident ? 0 : BatchTiles)) +
-      (Resident ? layout.warp_pieces * BatchTiles : 0));
-  return sizeof(typename Shape::Shared) + kRingWarps * parts * Shape::kPartBytes;
+template <class Shape>
+RingLayout ring_layout(const StreamOperands<typename Shape::Operand>& p) {
+  constexpr int64_t kPairBytes = 128 * Shape::kWarps;
+  const int64_t row_bytes = p.cols * static_cast<int64_t>(sizeof(typename Shape::Operand));
+  return {static_cast<int>((p.weight_rows + Shape::kColumns - 1) / Shape::kColumns),
+          static_cast<int>((row_bytes + kPairBytes - 1) / kPairBytes * 2)};
 }
 
-template <class T, int RowTiles>
-RingLayout ring_layout(const StreamOperands<T>& operands) {
-  constexpr int64_t kPairBytes = 128 * kRingWarps;
-  const int64_t row_bytes = operands.cols * static_cast<int64_t>(sizeof(T));
-  return {static_cast<int>((operands.weight_rows + RowTiles * 16 - 1) / (RowTiles * 16)),
-          static_cast<int>((row_bytes + kPairBytes - 1) / kPairBytes * 2)};
+// The dynamic shared memory of a launch.
+template <class Shape>
+size_t ring_shared_bytes(const RingLayout& layout) {
+  const int resident_parts = Shape::kResident ? layout.warp_pieces * Shape::kBatchTiles : 0;
+  return sizeof(typename Shape::Shared) +
+         static_cast<size_t>(Shape::kWarps * (Shape::kDepth * Shape::kParts + resident_parts)) *
+             Shape::kPartBytes;
+}
+
+// Launches when the shape's shared memory fits the device; otherwise returns false.
+template <class Shape>
+bool launch_ring(const char* name, const StreamOperands<typename Shape::Operand>& operands,
+                 const typename Shape::Epilogue& epilogue, Context& context) {
+  const RingLayout layout = ring_layout<Shape>(operands);
+  Launch config;
+  config.shared_bytes = ring_shared_bytes<Shape>(layout);
+  if (config.shared_bytes > context.properties.sharedMemPerBlockOptin) return false;
+  config.name = name;
+  config.grid = dim3(
+      static_cast<unsigned>(std::min(layout.tiles, context.properties.multiProcessorCount)));
+  config.block = dim3(Shape::kThreads);
+  config.overlap = true;
+  launch(config, context, ring_matmul<Shape>, operands, layout, epilogue);
+  return true;
+}
+
+// The fastest shape that fits: makes up to 8 or up to 16 rows. EpilogueFor<RowTiles, BatchTiles> is
+// the epilogue's type.
+template <class T, template <int, int> class EpilogueFor, class... Arguments>
+bool launch_best_ring(const char* name, const StreamOperands<T>& operands, Context& context,
+                      const Arguments&... arguments) {
+  const auto attempt = [&]<int RowTiles, int BatchTiles, int Warps, int Depth, bool Resident>() {
+    using Epilogue = EpilogueFor<RowTiles, BatchTiles>;
+    using Shape = RingShape<T, RowTiles, BatchTiles, Warps, Depth, Resident, Epilogue>;
+    return launch_ring<Shape>(name, operands, Epilogue{arguments...}, context);
+  };
+  if (operands.rows <= 8) {
+    return (operands.rows > 2 && attempt.template operator()<1, 1, 16, 8, true>()) ||
+           attempt.template operator()<1, 1, 16, 8, false>() ||
+           attempt.template operator()<1, 1, 8, 6, false>();
+  }
+  return attempt.template operator()<1, 2, 16, 6, true>() ||
+         attempt.template operator()<2, 2, 8, 7, false>() ||
+         attempt.template operator()<1, 2, 8, 4, false>();
 }
 
 }  // namespace fewbit::cuda

@@ -32,6 +32,9 @@ struct FusedShape {
   static constexpr int kGroupColumns = BlockColumns / kColumnGroups;
   static constexpr int kFragments = kGroupColumns / 8;
   static constexpr int kOwnFragments = kFragments / Split;
+  // Fragments that the epilogue holds as floats at a time, which bounds its registers.
+  static constexpr int kSliceFragments = kOwnFragments < 8 ? kOwnFragments : 8;
+  static constexpr int kSlices = kOwnFragments / kSliceFragments;
   static constexpr int kXBytes = BlockRows * kDepthStep;
   static constexpr int kStageBytes = kXBytes + BlockColumns * kDepthStep;
   static constexpr int kStages = 196608 / kStageBytes < 8 ? 196608 / kStageBytes : 8;
@@ -68,10 +71,10 @@ constexpr int kConsumerBarrier = 1;  // 0 is __syncthreads()
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-// Adds the other blocks' sums of this block's share of the fragments.
+// Leaves the sum of all blocks' sums in own, for this block's share of the fragments.
 template <class Shape, int Split>
-__device__ __forceinline__ void gather_split(int32_t (&sums)[Shape::kFragments * 4],
-                                             float (&values)[Shape::kOwnFragments][4],
+__device__ __forceinline__ void gather_split(const int32_t (&sums)[Shape::kFragments * 4],
+                                             int32_t (&own)[Shape::kOwnFragments * 4],
                                              int32_t* buffer, int rank, int thread) {
   constexpr int kOwn = Shape::kOwnFragments * 4;
 #pragma unroll
@@ -83,7 +86,6 @@ __device__ __forceinline__ void gather_split(int32_t (&sums)[Shape::kFragments *
     }
   }
   hopper::cluster_sync();
-  int32_t own[kOwn];
 #pragma unroll
   for (int owner = 0; owner < Split; ++owner) {
     if (owner != rank) continue;
@@ -98,9 +100,22 @@ __device__ __forceinline__ void gather_split(int32_t (&sums)[Shape::kFragments *
       own[i] += hopper::load_remote(&buffer[(rank * kOwn + i) * kConsumerThreads + thread], from);
     }
   }
-#pragma unroll
-  for (int i = 0; i < kOwn; ++i) values[i / 4][i % 4] = static_cast<float>(own[i]);
 }
+
+// How a tile's outliers are handed over, 16 at a time and pass by pass: once when that fits in the
+// two buffers, where they stay for all slices of the epilogue, else anew for every slice.
+template <int Slices>
+struct OutlierSchedule {
+  int count, hand_overs;
+  bool once;
+
+  __device__ __forceinline__ explicit OutlierSchedule(const Product& p) : count(p.outliers_here()) {
+    const int passes = p.has_pass(OutlierPass::Codes) + p.has_pass(OutlierPass::Weights);
+    hand_overs = (count + kOutlierChunk - 1) / kOutlierChunk * passes;
+    once = hand_overs <= 2;
+  }
+  __device__ __forceinline__ int repeats() const { return once ? 1 : Slices; }
+};
 
 // Stores a thread's share of two neighbouring fragments of a row. Threads 2i and 2i + 1 trade, so
 // that each has four neighbouring columns.
@@ -195,7 +210,7 @@ __global__ __launch_bounds__(kFusedThreads, 1) void fused_matmul(
       }
     } else if (threadIdx.x >= 32) {
       const int thread = static_cast<int>(threadIdx.x) - 32;
-      const int count = p.outliers_here();
+      const OutlierSchedule<Shape::kSlices> schedule(p);
       int chunk = 0;
       uint32_t phase = 0;
       for (int unit = first_unit; unit < grid.units(); unit += clusters, phase ^= 1) {
@@ -205,12 +220,13 @@ __global__ __launch_bounds__(kFusedThreads, 1) void fused_matmul(
         wait(shared.terms_empty, phase ^ 1);
         stage_columns<kStagerThreads>(p, shared.terms, column, thread);
         arrive(shared.terms_full);
-        for (OutlierPass pass : {OutlierPass::Codes, OutlierPass::Weights}) {
+        for (int i = 0; i < 2 * schedule.repeats(); ++i) {
+          const OutlierPass pass = i % 2 == 0 ? OutlierPass::Codes : OutlierPass::Weights;
           if (!p.has_pass(pass)) continue;
-          for (int first = 0; first < count; first += kOutlierChunk, ++chunk) {
+          for (int first = 0; first < schedule.count; first += kOutlierChunk, ++chunk) {
             wait(shared.outliers_empty[chunk % 2], (chunk / 2 & 1) ^ 1);
-            stage_outliers<kStagerThreads>(p, shared.outliers[chunk % 2], pass, first, count, row,
-                                           column, thread);
+            stage_outliers<kStagerThreads>(p, shared.outliers[chunk % 2], pass, first,
+                                           schedule.count, row, column, thread);
             arrive(shared.outliers_full[chunk % 2]);
           }
         }
@@ -226,7 +242,7 @@ __global__ __launch_bounds__(kFusedThreads, 1) void fused_matmul(
     const int group_column = Shape::kColumnGroups == 2 ? group * Shape::kGroupColumns : 0;
     const int x_offset = Shape::kColumnGroups == 1 ? group * 64 * kDepthStep : 0;
     const int weight_offset = Shape::kXBytes + group_column * kDepthStep;
-    const int count = p.outliers_here();
+    const OutlierSchedule<Shape::kSlices> schedule(p);
     const auto release = [&](int stage) {
       if constexpr (Multicast > 1) {
         if (lane < Multicast) arrive_at(shared.empty[stage], static_cast<uint32_t>(lane));
@@ -274,43 +290,55 @@ __global__ __launch_bounds__(kFusedThreads, 1) void fused_matmul(
       for (int32_t& sum : sums) asm volatile("" : "+r"(sum)::"memory");
       release(previous);
 
-      float values[Shape::kOwnFragments][4];
+      int32_t own[Shape::kOwnFragments * 4];
       if constexpr (Split > 1) {
         named_sync<kConsumerBarrier, kConsumerThreads>();  // nobody reads the stages any more
-        gather_split<Shape, Split>(sums, values, reinterpret_cast<int32_t*>(shared.stages), rank,
+        gather_split<Shape, Split>(sums, own, reinterpret_cast<int32_t*>(shared.stages), rank,
                                    thread);
       } else {
 #pragma unroll
-        for (int i = 0; i < Shape::kFragments * 4; ++i) {
-          values[i / 4][i % 4] = static_cast<float>(sums[i]);
-        }
+        for (int i = 0; i < Shape::kOwnFragments * 4; ++i) own[i] = sums[i];
       }
-      const int own_column = group_column + depth_rank * Shape::kOwnFragments * 8;
-      const auto column_of = [&](int fragment, int index) {
-        return own_column + fragment * 8 + index;
-      };
       wait(shared.terms_full, terms_phase);
-      finish_tile(p, part, shared.terms, values, column_of, [&](OutlierPass) {
-        for (int first = 0; first < count; first += kOutlierChunk, ++chunk) {
-          wait(shared.outliers_full[chunk % 2], chunk / 2 & 1);
-          add_outliers(p, values, shared.outliers[chunk % 2], part.row, column_of);
-          __syncwarp();
-          if (lane == 0) arrive(shared.outliers_empty[chunk % 2]);
+      const int own_column = group_column + depth_rank * Shape::kOwnFragments * 8;
+#pragma unroll
+      for (int slice = 0; slice < Shape::kSlices; ++slice) {
+        constexpr int kFragments = Shape::kSliceFragments;
+        const int slice_column = own_column + slice * kFragments * 8;
+        const auto column_of = [&](int fragment, int index) {
+          return slice_column + fragment * 8 + index;
+        };
+        float values[kFragments][4];
+#pragma unroll
+        for (int i = 0; i < kFragments * 4; ++i) {
+          values[i / 4][i % 4] = static_cast<float>(own[slice * kFragments * 4 + i]);
         }
-      });
+        int handed = chunk + (schedule.once ? 0 : slice * schedule.hand_overs);
+        finish_tile(p, part, shared.terms, values, column_of, [&](OutlierPass) {
+          for (int first = 0; first < schedule.count; first += kOutlierChunk, ++handed) {
+            wait(shared.outliers_full[handed % 2], handed / 2 & 1);
+            add_outliers(p, values, shared.outliers[handed % 2], part.row, column_of);
+            __syncwarp();
+            if (lane == 0 && (!schedule.once || slice == Shape::kSlices - 1)) {
+              arrive(shared.outliers_empty[handed % 2]);
+            }
+          }
+        });
+        with_result_type(p, [&](auto zero) {
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+#pragma unroll
+            for (int i = 0; i < kFragments; i += 2) {
+              store_fragment_pair<decltype(zero)>(
+                  p, rows[half], part.first_column + column_of(i, 0), values[i][2 * half],
+                  values[i][2 * half + 1], values[i + 1][2 * half], values[i + 1][2 * half + 1]);
+            }
+          }
+        });
+      }
+      chunk += schedule.hand_overs * schedule.repeats();
       __syncwarp();
       if (lane == 0) arrive(shared.terms_empty);
-      with_result_type(p, [&](auto zero) {
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-#pragma unroll
-          for (int i = 0; i < Shape::kOwnFragments; i += 2) {
-            store_fragment_pair<decltype(zero)>(
-                p, rows[half], part.first_column + own_column + i * 8, values[i][2 * half],
-                values[i][2 * half + 1], values[i + 1][2 * half], values[i + 1][2 * half + 1]);
-          }
-        }
-      });
     }
   }
   // Nobody leaves while another block may still read its shared memory or signal its barriers.

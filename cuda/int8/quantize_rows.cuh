@@ -5,77 +5,111 @@
 
 namespace fewbit::cuda::int8 {
 
-constexpr int kMarkThreads = 256;
+constexpr int kMarkThreads = 512;
+constexpr int kMarkChunks = 16;  // of a row that a block reads: 128 columns
+constexpr int kMarkWords = kMarkChunks / kChunksPerWord;
 constexpr int kRowThreads = 256;
 
-// Block b owns columns 32 b .. 32 b + 31 and all rows, so words[b] needs no atomics or clearing.
+// Bit masks of outlier columns: groups of rows have their own, which the readers combine, so that
+// nothing has to be cleared first.
+struct MarkedColumns {
+  uint32_t* words;  // [groups, word_count]; null without a threshold
+  int groups;
+  int word_count;
+};
+
+// Block (b, g) owns columns 128 b .. 128 b + 127 of the rows of group g.
 template <class T, bool Vectors>
-__global__ __launch_bounds__(kMarkThreads) void mark_columns(Quantize q, uint32_t* words) {
+__global__ __launch_bounds__(kMarkThreads) void mark_columns(Quantize q, MarkedColumns marked) {
   wait_for_predecessor();
-  constexpr int kRowsAtOnce = kMarkThreads / kChunksPerWord;
+  start_successor();
+  constexpr int kRowsAtOnce = kMarkThreads / kMarkChunks;
   constexpr int kUnroll = 4;
-  __shared__ uint32_t found;
-  if (threadIdx.x == 0) found = 0;
+  __shared__ uint32_t found[kMarkWords];
+  if (threadIdx.x < kMarkWords) found[threadIdx.x] = 0;
   __syncthreads();
-  const int part = threadIdx.x % kChunksPerWord;
-  const int64_t chunk = int64_t{blockIdx.x} * kChunksPerWord + part;
+  const int part = threadIdx.x % kMarkChunks;
+  const int64_t chunk = int64_t{blockIdx.x} * kMarkChunks + part;
   uint32_t bits = 0;
-  for (int64_t first = threadIdx.x / kChunksPerWord; first < q.rows;
-       first += kRowsAtOnce * kUnroll) {
-    Chunk<T> loaded[kUnroll];
+  if (chunk * kChunk < q.cols) {
+    const int64_t first = int64_t{blockIdx.y} * kRowsAtOnce * kUnroll + threadIdx.x / kMarkChunks;
+    for (int64_t row = first; row < q.rows; row += int64_t{marked.groups} * kRowsAtOnce * kUnroll) {
+      Chunk<T> loaded[kUnroll];
 #pragma unroll
-    for (int i = 0; i < kUnroll; ++i) {
-      const int64_t row = min(first + i * kRowsAtOnce, q.rows - 1);
-      loaded[i] = load_chunk<T, Vectors>(q, row, chunk);
+      for (int i = 0; i < kUnroll; ++i) {
+        loaded[i] = load_chunk<T, Vectors>(q, min(row + i * kRowsAtOnce, q.rows - 1), chunk);
+      }
+#pragma unroll
+      for (int i = 0; i < kUnroll; ++i) bits |= outlier_bits(loaded[i], q.threshold);
     }
-#pragma unroll
-    for (int i = 0; i < kUnroll; ++i) bits |= outlier_bits(loaded[i], q.threshold);
   }
-  bits = __reduce_or_sync(kFullWarp, bits << part * kChunk);
-  if (bits && threadIdx.x % 32 == 0) atomicOr(&found, bits);
+  if (bits) atomicOr(&found[part / kChunksPerWord], bits << part % kChunksPerWord * kChunk);
   __syncthreads();
-  if (threadIdx.x == 0) words[blockIdx.x] = found;
+  const int word = static_cast<int>(blockIdx.x) * kMarkWords + static_cast<int>(threadIdx.x);
+  if (threadIdx.x < kMarkWords && word < marked.word_count) {
+    marked.words[int64_t{blockIdx.y} * marked.word_count + word] = found[threadIdx.x];
+  }
 }
 
-// words is null without a threshold. Cached: the row fits in the dynamic shared memory of the
-// launch. With a threshold one block more than rows is launched, which writes the outlier list.
+// Dynamic shared memory: word_count words, rounded up to 16 bytes, then the row when Cached. With a
+// threshold one block more than rows is launched, which writes the outlier list.
 template <class T, bool Vectors, bool Cached>
-__global__ __launch_bounds__(kRowThreads) void quantize_rows(Quantize q, const uint32_t* words) {
+__global__ __launch_bounds__(kRowThreads) void quantize_rows(Quantize q, MarkedColumns marked) {
   extern __shared__ __align__(16) unsigned char shared[];
-  wait_for_predecessor();
+  auto* words = reinterpret_cast<uint32_t*>(shared);
+  auto* cache = reinterpret_cast<Chunk<T>*>(words + (marked.word_count + 3) / 4 * 4);
   const int64_t row = blockIdx.x;
+  const int64_t chunks = (q.padded_cols + kChunk - 1) / kChunk;
+  const auto fill_cache = [&] {
+    if (!Cached || row == q.rows) return;
+#pragma unroll 4
+    for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += kRowThreads) {
+      cache[chunk] = load_chunk<T, Vectors>(q, row, chunk);
+    }
+  };
+  if (marked.words) {
+    // The predecessor is mark_columns, which let this kernel start after x was complete.
+    fill_cache();
+    wait_for_predecessor();
+  } else {
+    wait_for_predecessor();
+    fill_cache();
+  }
+  start_successor();
+  for (int i = threadIdx.x; i < marked.word_count; i += kRowThreads) {
+    uint32_t word = 0;
+    for (int group = 0; group < marked.groups; ++group) {
+      word |= marked.words[int64_t{group} * marked.word_count + i];
+    }
+    words[i] = word;
+  }
+  __syncthreads();
   if (row == q.rows) {
     if (threadIdx.x >= 32) return;
-    const int count = words && q.columns
-                          ? write_columns(words, (q.cols + 31) / 32, 0, q.columns, 0)
-                          : 0;
+    const int count =
+        q.columns ? write_columns(words, marked.word_count, 0, q.columns, 0) : 0;
     if (threadIdx.x == 0) write_count(q, count);
     return;
   }
-  auto* cache = reinterpret_cast<Chunk<T>*>(shared);
-  const int64_t chunks = (q.padded_cols + kChunk - 1) / kChunk;
+
+  const auto values_of = [&](int64_t chunk) {
+    if constexpr (Cached) return cache[chunk];
+    return load_chunk<T, Vectors>(q, row, chunk);
+  };
   const auto columns_of = [&](int64_t chunk) {
-    if (!words || chunk * kChunk >= q.cols) return 0u;
-    return words[chunk / kChunksPerWord] >> chunk % kChunksPerWord * kChunk & 0xffu;
+    const int64_t word = chunk / kChunksPerWord;
+    return word < marked.word_count ? words[word] >> chunk % kChunksPerWord * kChunk & 0xffu : 0u;
   };
   uint32_t largest = 0;
   for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += kRowThreads) {
-    const Chunk<T> loaded = load_chunk<T, Vectors>(q, row, chunk);
-    if constexpr (Cached) cache[chunk] = loaded;
-    largest = max(largest, counted_max(q, loaded, columns_of(chunk)));
+    largest = max(largest, counted_max(q, values_of(chunk), columns_of(chunk)));
   }
   __shared__ uint32_t scratch[kRowThreads / 32];
   const float scale = scale_of(block_reduce<kRowThreads>(largest, Max{}, scratch));
   const float inverse = inverse_of(scale);
   if (threadIdx.x == 0) q.scales[row] = scale;
   for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += kRowThreads) {
-    Chunk<T> values;
-    if constexpr (Cached) {
-      values = cache[chunk];
-    } else {
-      values = load_chunk<T, Vectors>(q, row, chunk);
-    }
-    store_codes<T, Vectors>(q, row, chunk, values, inverse, columns_of(chunk));
+    store_codes<T, Vectors>(q, row, chunk, values_of(chunk), inverse, columns_of(chunk));
   }
 }
 

@@ -58,7 +58,6 @@ __device__ __forceinline__ void finish_tile(const Product& p, const TilePart& pa
                                : fmaf(value, scale * kInverse, bias);
       }
     }
-    asm volatile("" ::: "memory");  // keeps the terms of all fragments out of registers
   }
   if (p.has_pass(OutlierPass::Weights)) add_pass(OutlierPass::Weights);
 #pragma unroll

@@ -50,16 +50,14 @@ function activationBytes(transformer: Transformer, batch: number, context: numbe
   const queries = numAttentionHeads * cacheShape.headDim;
   const keys = cacheShape.kvHeads * cacheShape.headDim;
   const attention = 2 * queries + 2 * keys;
-  const feedForward =
-    'intermediateSize' in config
-      ? 3 * config.intermediateSize
-      : Math.max(hiddenSize, queries) + config.ffnDim;
+  const gated = 'intermediateSize' in config;
+  const inner = gated ? config.intermediateSize : config.ffnDim;
+  const feedForward = gated ? 3 * inner : hiddenSize + inner;
   const perRow = hiddenSize + Math.max(attention, feedForward);
   const rows = Math.min(MAX_CHUNK, 2 ** Math.ceil(Math.log2(batch * context)));
   // The input of an int8 layer is there twice, once as codes.
-  const codes = 'intermediateSize' in config ? config.intermediateSize : config.ffnDim;
-  const padded = Math.ceil(codes / INT8_ALIGNMENT) * INT8_ALIGNMENT;
-  const quantized = transformer.modules.some(({ method }) => method === 'llm.int8') ? padded : 0;
+  const codes = Math.ceil(inner / INT8_ALIGNMENT) * INT8_ALIGNMENT;
+  const quantized = transformer.modules.some(({ method }) => method === 'llm.int8') ? codes : 0;
   const logits = Math.max(batch, rows / ROWS_PER_SEQUENCE) * vocabSize * sizeOf('f32');
   return rows * (perRow * sizeOf(cacheShape.dtype) + quantized) + logits;
 }

@@ -11,14 +11,15 @@ import { cast, scaleColumns } from '../ops';
 import type { Tensor } from '../tensor';
 
 export interface OutlierVariantOptions {
-  /** Hidden features to enlarge; default 6, evenly spread. */
+  /** Hidden features to enlarge; default 5, evenly spread. */
   features?: readonly number[];
-  /** Factor, a power of two so that 16-bit weights stay exact; default 32. */
+  /** Factor, a power of two so that 16-bit weights stay exact; default 64. */
   scale?: number;
 }
 
-const DEFAULT_COUNT = 6;
-const DEFAULT_SCALE = 32;
+/** As in models of 13B parameters: a few features, values of 50 and more. */
+const DEFAULT_COUNT = 5;
+const DEFAULT_SCALE = 64;
 
 /** Tensors (below `layers.N.`) by what happens to the features: enlarged by a norm, undone after. */
 const TENSORS: Record<ModelConfig['modelType'], { norms: RegExp; following: RegExp }> = {
@@ -31,6 +32,12 @@ const TENSORS: Record<ModelConfig['modelType'], { norms: RegExp; following: RegE
     following: /\.layers\.\d+\.(self_attn\.[qkv]_proj|mlp\.(gate|up)_proj)\.weight$/,
   },
 };
+
+/** What `writeOutlierVariant` has changed. */
+export interface OutlierVariant {
+  features: readonly number[];
+  scale: number;
+}
 
 /**
  * Writes a copy of a checkpoint in which a few hidden features are systematic outliers, as they
@@ -45,7 +52,7 @@ export async function writeOutlierVariant(
   folder: string,
   out: string,
   options: OutlierVariantOptions = {},
-): Promise<void> {
+): Promise<OutlierVariant> {
   const checkpoint = await openCheckpoint(folder);
   checkScalable(checkpoint);
   if (resolve(out) === resolve(folder)) {
@@ -82,6 +89,7 @@ export async function writeOutlierVariant(
     }));
     await writeWeights(out, tensors);
     await copyBeside(folder, out);
+    return { features, scale };
   } finally {
     source.dispose();
   }

@@ -11,7 +11,7 @@ import {
   partRows,
 } from './linear-module';
 import type { ModuleContext, StoredTensor } from './module';
-import { expectShape, loadFloat, residentDtype, storedTensor } from './parameter';
+import { expectShape, loadRows, residentDtype, storedTensor } from './parameter';
 
 /** A linear layer with 16- or 32-bit weights. */
 export class Linear implements LinearModule {
@@ -52,10 +52,8 @@ export class Linear implements LinearModule {
     this.#bias = this.spec.bias ? device.allocate(this.dtype, [rows]) : undefined;
     for (const { part, begin, end } of partRows(this.spec)) {
       const name = diskName(this.spec, part);
-      await loadFloat(this.#context, `${name}.weight`, this.#weight.rows(begin, end));
-      if (this.#bias) {
-        await loadFloat(this.#context, `${name}.bias`, this.#bias.rows(begin, end));
-      }
+      await loadRows(this.#context, `${name}.weight`, this.#weight, { begin, end });
+      if (this.#bias) await loadRows(this.#context, `${name}.bias`, this.#bias, { begin, end });
     }
   }
 
@@ -74,8 +72,8 @@ export class Linear implements LinearModule {
   stored(): StoredTensor[] {
     return partRows(this.spec).flatMap(({ part, begin, end }) =>
       [
-        this.#weight && storedTensor(`${part.name}.weight`, this.#weight.rows(begin, end)),
-        this.#bias && storedTensor(`${part.name}.bias`, this.#bias.rows(begin, end)),
+        this.#weight && storedTensor(`${part.name}.weight`, this.#weight, { begin, end }),
+        this.#bias && storedTensor(`${part.name}.bias`, this.#bias, { begin, end }),
       ].filter((tensor) => tensor !== undefined),
     );
   }

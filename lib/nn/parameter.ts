@@ -78,20 +78,37 @@ export async function loadFloat(context: ModuleContext, name: string, into: Tens
   await device.submit([source.load(name, scratch), castCommand(scratch, into)]);
 }
 
+/** Fills rows `begin .. end` of a float tensor, as `loadFloat`. */
+export async function loadRows(
+  context: ModuleContext,
+  name: string,
+  into: Tensor,
+  { begin, end }: { begin: number; end: number },
+): Promise<void> {
+  // A view that is left to the garbage collector would keep the memory after `into` is disposed.
+  using rows = into.rows(begin, end);
+  await loadFloat(context, name, rows);
+}
+
 /** The step that converts between float dtypes. */
 export function castCommand(from: Tensor, to: Tensor): Command {
   return { kind: 'run', op: 'cast', tensors: [from.handle, to.handle], attrs: [] };
 }
 
-/** A contiguous tensor as something to be saved. */
-export function storedTensor(name: string, tensor: Tensor): StoredTensor {
+/** Rows `begin .. end` of a contiguous tensor (default all) as something to be saved. */
+export function storedTensor(
+  name: string,
+  tensor: Tensor,
+  { begin, end } = { begin: 0, end: tensor.shape[0] as number },
+): StoredTensor {
   return {
     name,
     dtype: tensor.dtype,
-    shape: tensor.shape,
+    shape: [end - begin, ...tensor.shape.slice(1)],
     async read() {
-      const into = hostArray(tensor.dtype, tensor.elements);
-      await tensor.device.submit([{ kind: 'read', tensor: tensor.handle, into }]);
+      using view = tensor.rows(begin, end);
+      const into = hostArray(view.dtype, view.elements);
+      await tensor.device.submit([{ kind: 'read', tensor: view.handle, into }]);
       return into;
     },
   };

@@ -53,8 +53,15 @@ export async function saveModel(
   );
   const { quantization_config: _, ...config } = origin.rawConfig;
   const quantization = used ? { quantization_config: used.diskConfig() } : {};
-  await replaceFile(join(folder, 'config.json'), { ...config, ...quantization });
+  // A tied head that was quantized is a tensor of its own now.
+  const untied = transformer.config.tieWordEmbeddings && tensors.some(isHead);
+  const tie = untied ? { tie_word_embeddings: false } : {};
+  await replaceFile(join(folder, 'config.json'), { ...config, ...tie, ...quantization });
   await copyOthers(origin.folder, folder);
+}
+
+function isHead({ name }: StoredTensor): boolean {
+  return name === 'lm_head.weight';
 }
 
 function withProgress(

@@ -45,6 +45,6 @@ export function cudaOptions() {
   const archs = (local.length > 0 ? local : [withoutGpu]).join(';');
   return {
     options: { FEWBIT_CUDA, FEWBIT_CUDA_ARCHS: archs },
-    note: `CUDA is compiled for sm_${archs} only, ${reason}; FEWBIT_CUDA_ARCHS=all is for all GPUs`,
+    note: `CUDA is compiled for sm_${archs.replaceAll(';', ', sm_')} only, ${reason}; FEWBIT_CUDA_ARCHS=all is for all GPUs`,
   };
 }

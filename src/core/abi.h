@@ -30,9 +30,13 @@ struct TensorView {
     return n;
   }
   // Rows of a matrix whose rows may be spaced apart (a column slice of a wider one).
-  int64_t rows() const { return rank >= 2 ? elements() / shape[rank - 1] : 1; }
-  int64_t cols() const { return shape[rank - 1]; }
-  int64_t row_stride() const { return rank >= 2 ? stride[rank - 2] : shape[rank - 1]; }
+  int64_t rows() const {
+    int64_t n = 1;
+    for (int i = 0; i < rank - 1; ++i) n *= shape[i];
+    return n;
+  }
+  int64_t cols() const { return rank >= 1 ? shape[rank - 1] : 1; }
+  int64_t row_stride() const { return rank >= 2 ? stride[rank - 2] : cols(); }
   bool contiguous() const {
     int64_t expected = 1;
     for (int i = rank - 1; i >= 0; --i) {

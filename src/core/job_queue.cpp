@@ -65,6 +65,8 @@ void JobQueue::start_job(Job job) {
   } catch (const std::exception& error) {
     failure = Error("ERR_FEWBIT_INTERNAL", error.what());
   }
+  // What the steps hold on to is let go before anybody hears that the job is done.
+  job.steps.clear();
   if (failure || !pending.fence) {
     job.done(failure);
     return;

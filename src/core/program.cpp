@@ -45,6 +45,10 @@ void Recorder::run(const std::string& op, const std::vector<const Tensor*>& tens
   std::copy(attrs.begin(), attrs.end(), call.attrs);
   Recorded recorded;
   for (size_t i = 0; i < tensors.size(); ++i) {
+    if (tensors[i] && &tensors[i]->storage->backend() != backend_.get()) {
+      throw Error("ERR_FEWBIT_ARGUMENT", op + ": " + describe(tensors[i]->shape_view()) +
+                                             " belongs to another device object");
+    }
     recorded.tensors.push_back(tensors[i] ? *tensors[i] : Tensor{});
     if (tensors[i]) call.tensors[i] = tensors[i]->shape_view();
   }

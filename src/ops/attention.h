@@ -33,6 +33,7 @@ inline const OpSpec spec{
           .dtype(q, {DType::F32, DType::F16, DType::BF16})
           .shape(key_cache, {-1, -1, -1, -1})
           .shape(value_cache, {cache.shape[0], heads, cache.shape[2], dim})
+          .require(heads > 0 && cache.shape[2] > 0 && dim > 0, "the cache must not be empty")
           .require(call[q].cols() % dim == 0 && call[q].cols() / dim % heads == 0,
                    "q must hold a multiple of the cache's heads")
           .same_dtype(key_cache, q)

@@ -1,5 +1,5 @@
 import type { DType } from '../../lib/native';
-import { FLOATS, HALVES, input, normal, type OpCase, ONE, output, update, values } from './op-case';
+import { FLOATS, HALVES, input, normal, ONE, type OpCase, output, update, values } from './op-case';
 
 const add: OpCase[] = [[1], [7], [3, 64], [2, 3, 1031]].map((shape, seed) => ({
   name: `add [${shape}]`,
@@ -95,7 +95,13 @@ const fillRandom: OpCase[] = (['f32', 'f16', 'bf16', 'i8'] as DType[]).flatMap((
   })),
 );
 
-const norm = (rows: number, cols: number, residual: boolean, op: string, affine = true): OpCase => ({
+const norm = (
+  rows: number,
+  cols: number,
+  residual: boolean,
+  op: string,
+  affine = true,
+): OpCase => ({
   name: `${op} ${rows} x ${cols}${residual ? ' of a residual' : ''}${affine ? '' : ', bare'}`,
   op,
   tensors: {

@@ -1,5 +1,5 @@
-import { HALVES, input, integers, normal, type OpCase, output, update, values } from './op-case';
 import type { CaseTensor, Fill } from './op-case';
+import { HALVES, input, integers, normal, type OpCase, output, update, values } from './op-case';
 
 const align = (extent: number): number => Math.ceil(extent / 16) * 16;
 
@@ -12,7 +12,13 @@ function spikes(rows: number, cols: number, step: number): Record<number, number
 
 function quantizeCase(
   name: string,
-  { rows, cols, fill, threshold = 6, mode = 0 }: {
+  {
+    rows,
+    cols,
+    fill,
+    threshold = 6,
+    mode = 0,
+  }: {
     rows: number;
     cols: number;
     fill: Fill;
@@ -38,7 +44,16 @@ function quantizeCase(
 }
 
 const ROWS_COLS = [
-  [1, 1], [1, 17], [2, 3], [3, 31], [7, 64], [8, 499], [9, 5], [16, 128], [17, 4097], [33, 15],
+  [1, 1],
+  [1, 17],
+  [2, 3],
+  [3, 31],
+  [7, 64],
+  [8, 499],
+  [9, 5],
+  [16, 128],
+  [17, 4097],
+  [33, 15],
 ] as const;
 
 const bothModes = [0, 1];
@@ -60,7 +75,10 @@ const quantize: OpCase[] = [
     quantizeCase('a zero row', {
       rows: 3,
       cols: 8,
-      fill: { ...normal(3), at: Object.fromEntries(Array.from({ length: 8 }, (_, i) => [8 + i, 0])) },
+      fill: {
+        ...normal(3),
+        at: Object.fromEntries(Array.from({ length: 8 }, (_, i) => [8 + i, 0])),
+      },
       mode,
     }),
     quantizeCase('only outliers', { rows: 2, cols: 33, fill: values(7, -8, 6), mode }),
@@ -148,7 +166,10 @@ export function linearInt8Case(shape: LinearShape): OpCase {
     name: ['linear_int8', `${m} x ${n} x ${k}`, ...traits].join(', '),
     op: 'linear_int8',
     tensors: {
-      codes: input('i8', [m, kp], { ...(shape.codes ?? integers(m + k, -127, 127)), within: [m, k] }),
+      codes: input('i8', [m, kp], {
+        ...(shape.codes ?? integers(m + k, -127, 127)),
+        within: [m, k],
+      }),
       scales: input('f32', [m], shape.scale ?? { ...normal(m), at: { 0: 3 } }),
       columns: optional(input('i32', [k], values(...(listed ?? []))), outliers),
       count: optional(input('i32', [1], values(outliers?.length ?? 0)), outliers),
@@ -169,9 +190,23 @@ export function linearInt8Case(shape: LinearShape): OpCase {
 }
 
 const SIZES = [
-  [1, 1, 1], [1, 7, 3], [2, 33, 17], [3, 16, 31], [7, 65, 16], [8, 5, 499], [9, 129, 64],
-  [15, 48, 5], [16, 17, 128], [17, 31, 96], [31, 3, 15], [33, 64, 4], [63, 9, 65], [65, 100, 33],
-  [127, 16, 100], [129, 40, 48], [255, 24, 31],
+  [1, 1, 1],
+  [1, 7, 3],
+  [2, 33, 17],
+  [3, 16, 31],
+  [7, 65, 16],
+  [8, 5, 499],
+  [9, 129, 64],
+  [15, 48, 5],
+  [16, 17, 128],
+  [17, 31, 96],
+  [31, 3, 15],
+  [33, 64, 4],
+  [63, 9, 65],
+  [65, 100, 33],
+  [127, 16, 100],
+  [129, 40, 48],
+  [255, 24, 31],
 ] as const;
 
 const range = (count: number, step: number) => Array.from({ length: count }, (_, i) => i * step);

@@ -1,4 +1,4 @@
-import { input, normal, type OpCase, ONE, output, update, values } from './op-case';
+import { input, normal, ONE, type OpCase, output, update, values } from './op-case';
 
 /** temperature, top_k, top_p, min_p, repetition_penalty, one row each. */
 const PARAMS = [

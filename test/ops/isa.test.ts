@@ -24,7 +24,9 @@ async function outputsAt(level: string): Promise<Map<string, Outputs>> {
   });
   expect(isa).toBe(level);
   const bytes = readFileSync(file);
-  const all = new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+  const all = new Float64Array(
+    bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length),
+  );
   let [end, next] = [0, 0];
   return new Map(
     opCases.map(({ name, tensors }) => {

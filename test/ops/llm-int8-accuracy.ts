@@ -138,7 +138,11 @@ export function llmInt8Accuracy(name: DeviceName, hidden: DType): void {
     x[5] = Number.NaN;
     x[k + 7] = Number.POSITIVE_INFINITY;
     const layer = { m, n, k, x, weight: hold(normals(n * k, 8)) };
-    for (const [threshold, mode] of [[0, 'paper'], [6, 'paper'], [6, 'bitsandbytes']] as const) {
+    for (const [threshold, mode] of [
+      [0, 'paper'],
+      [6, 'paper'],
+      [6, 'bitsandbytes'],
+    ] as const) {
       const out = run(layer, threshold, mode);
       expect(out.slice(0, n).every(Number.isNaN)).toBe(true);
       expect(out.slice(n, 2 * n).some(Number.isFinite)).toBe(false);

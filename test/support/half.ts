@@ -2,9 +2,8 @@ import type { DType } from '../../lib/native';
 
 // Jest looks globals up through its sandbox, which is slow in a loop.
 const { abs, floor, fround, log2, min } = Math;
-const { isNaN } = Number;
 const { is } = Object;
-const { NaN: NAN, POSITIVE_INFINITY: INFINITY } = Number;
+const { NaN: NOT_A_NUMBER, POSITIVE_INFINITY: INFINITE, isNaN: isNotANumber } = Number;
 const SINGLE = new Float32Array(1);
 const WORD = new Uint32Array(SINGLE.buffer);
 
@@ -17,12 +16,12 @@ export interface Half {
 /** Rounds a number to IEEE half precision, by arithmetic on its exponent. */
 export function toHalf(number: number): Half {
   const sign = number < 0 || is(number, -0) ? 0x8000 : 0;
-  if (isNaN(number)) return { value: NAN, bits: 0x7e00 };
+  if (isNotANumber(number)) return { value: NOT_A_NUMBER, bits: 0x7e00 };
   const size = abs(number);
   const exponent = size < 2 ** -14 ? -14 : min(floor(log2(size)), 16);
   const unit = 2 ** (exponent - 10);
   const rounded = roundEven(size / unit) * unit;
-  if (rounded >= 65536) return { value: sign ? -INFINITY : INFINITY, bits: sign | 0x7c00 };
+  if (rounded >= 65536) return { value: sign ? -INFINITE : INFINITE, bits: sign | 0x7c00 };
   const value = sign ? -rounded : rounded;
   if (rounded < 2 ** -14) return { value, bits: sign | (rounded * 2 ** 24) };
   const own = floor(log2(rounded));
@@ -34,7 +33,7 @@ export function toHalf(number: number): Half {
 export function toBfloat16(number: number): Half {
   SINGLE[0] = number;
   const word = WORD[0] as number;
-  if (isNaN(number)) return { value: NAN, bits: 0x7fc0 };
+  if (isNotANumber(number)) return { value: NOT_A_NUMBER, bits: 0x7fc0 };
   const bits = ((word + 0x7fff + ((word >>> 16) & 1)) >>> 16) & 0xffff;
   return { value: fromBfloat16(bits), bits };
 }
@@ -43,7 +42,7 @@ export function fromHalf(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;
   const mantissa = bits & 1023;
-  if (exponent === 31) return mantissa ? NAN : sign * INFINITY;
+  if (exponent === 31) return mantissa ? NOT_A_NUMBER : sign * INFINITE;
   return exponent === 0
     ? sign * mantissa * 2 ** -24
     : sign * (1024 + mantissa) * 2 ** (exponent - 25);

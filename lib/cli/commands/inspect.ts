@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { PRESET_NAMES } from '../../checkpoint/presets';
-import { DEFAULT_WINDOW } from '../../eval/windows';
 import { OptionsError } from '../../errors';
+import { DEFAULT_WINDOW } from '../../eval/windows';
 import type { ContextFactory } from '../context';
 import { type OutlierCommandOptions, printOutliers } from '../inspect/outliers';
 import { isPreset } from '../inspect/shapes';

@@ -1,3 +1,4 @@
+import { OptionsError } from '../../errors';
 import { memoryNeeds } from '../../eval/memory';
 import type { Context } from '../context';
 import type { ModelOptions } from '../options/model-options';
@@ -28,6 +29,11 @@ export async function printSummary(
     batch: options.batch,
     context: options.context ?? Math.min(config.maxPositionEmbeddings, DEFAULT_CONTEXT),
   };
+  if (sizes.context > config.maxPositionEmbeddings) {
+    throw new OptionsError(
+      `--context is ${sizes.context}, but the model goes up to ${config.maxPositionEmbeddings}`,
+    );
+  }
   const { free, total } = device.memory();
   const summary = {
     model: name,

@@ -14,7 +14,8 @@ const ERASE_LINE = '\r\u001b[K';
 export class Progress {
   readonly #stream: ProgressStream;
   readonly #enabled: boolean;
-  #drawn = false;
+  /** What stands there now; empty when nothing does. */
+  #line = '';
   #last = 0;
 
   constructor(stream: ProgressStream, enabled = true) {
@@ -26,20 +27,22 @@ export class Progress {
   update(label: string, done: number, total: number, detail = ''): void {
     if (!this.#enabled) return;
     const now = performance.now();
-    if (this.#drawn && now - this.#last < INTERVAL && done < total) return;
+    if (this.#line && now - this.#last < INTERVAL && done < total) return;
     const share = total > 0 ? Math.min(done / total, 1) : 0;
     const filled = Math.round(share * BAR);
     const bar = '#'.repeat(filled) + '.'.repeat(BAR - filled);
     const percent = `${Math.floor(share * 100)}%`.padStart(4);
     const line = `${label} [${bar}]${percent} ${detail}`.trimEnd();
-    this.#stream.write(ERASE_LINE + line.slice(0, (this.#stream.columns ?? 80) - 1));
-    this.#drawn = true;
     this.#last = now;
+    if (line === this.#line) return;
+    // Some pseudo-terminals say that they have 0 columns.
+    this.#stream.write(ERASE_LINE + line.slice(0, (this.#stream.columns || 80) - 1));
+    this.#line = line;
   }
 
   /** Takes the line away, before anything else is printed. */
   clear(): void {
-    if (this.#drawn) this.#stream.write(ERASE_LINE);
-    this.#drawn = false;
+    if (this.#line) this.#stream.write(ERASE_LINE);
+    this.#line = '';
   }
 }

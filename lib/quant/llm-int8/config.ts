@@ -59,6 +59,8 @@ export class LlmInt8Config {
       threshold: given.threshold ?? (typeof stored === 'number' ? stored : 6),
       mode: given.mode ?? 'paper',
       skipModules: Array.isArray(skipped) ? skipped.map(String) : [],
+      // A list that leaves the head out means that it is quantized; no list, that it is not.
+      quantizeHead: Array.isArray(skipped) && !skipped.includes('lm_head'),
     });
   }
 }

@@ -8,7 +8,7 @@ import {
   partRows,
 } from '../../nn/linear-module';
 import type { ModuleContext } from '../../nn/module';
-import { castCommand, loadFloat } from '../../nn/parameter';
+import { castCommand, loadRows } from '../../nn/parameter';
 import { alignInt8, type Int8Weight } from '../../ops';
 import { hostArray, sizeOf, type Tensor } from '../../tensor';
 import type { LlmInt8Config } from './config';
@@ -28,10 +28,12 @@ export async function loadStored(
   for (const { part, begin, end } of partRows(spec)) {
     const name = diskName(spec, part);
     await checkStored(context, name, part, spec.inFeatures);
-    const codes = weight.codes.rows(begin, end).columns(0, spec.inFeatures);
+    using rows = weight.codes.rows(begin, end);
+    using codes = rows.columns(0, spec.inFeatures);
+    using scales = weight.scales.rows(begin, end);
     await device.submit([
       source.load(`${name}.weight`, codes),
-      source.load(`${name}.SCB`, weight.scales.rows(begin, end)),
+      source.load(`${name}.SCB`, scales),
     ]);
   }
   const bias = await loadBias(context, spec);
@@ -87,7 +89,7 @@ async function loadOriginal(
   const shape = [outFeatures(spec), spec.inFeatures];
   const wide = device.allocate(stored, shape);
   for (const { part, begin, end } of partRows(spec)) {
-    await loadFloat(context, `${diskName(spec, part)}.weight`, wide.rows(begin, end));
+    await loadRows(context, `${diskName(spec, part)}.weight`, wide, { begin, end });
   }
   const dtype = workingDtype(context, stored, config);
   if (dtype === stored) return wide;
@@ -111,7 +113,7 @@ async function loadBias(context: ModuleContext, spec: LinearSpec): Promise<Tenso
   if (!spec.bias) return undefined;
   const bias = context.device.allocate(biasDtype(context, spec), [outFeatures(spec)]);
   for (const { part, begin, end } of partRows(spec)) {
-    await loadFloat(context, `${diskName(spec, part)}.bias`, bias.rows(begin, end));
+    await loadRows(context, `${diskName(spec, part)}.bias`, bias, { begin, end });
   }
   return bias;
 }
@@ -128,7 +130,11 @@ async function checkStored(
       `${name}.SCB is there, so ${name}.weight should be int8, but it is ${weight.dtype}`,
     );
   }
-  const shapes = `[${weight.shape}] and [${source.describe(`${name}.SCB`).shape}]`;
+  const scales = source.describe(`${name}.SCB`);
+  if (scales.dtype !== 'f32') {
+    throw new CheckpointError(`${name}.SCB is ${scales.dtype}, but scales must be f32`);
+  }
+  const shapes = `[${weight.shape}] and [${scales.shape}]`;
   if (shapes !== `[${[part.outFeatures, inFeatures]}] and [${part.outFeatures}]`) {
     throw new CheckpointError(
       `${name}.weight and ${name}.SCB have shapes ${shapes}, but the configuration asks for ` +
@@ -150,7 +156,7 @@ export async function readCodes(
   rows: { begin: number; end: number },
   inFeatures: number,
 ): Promise<Int8Array> {
-  const view = codes.rows(rows.begin, rows.end);
+  using view = codes.rows(rows.begin, rows.end);
   const padded = hostArray('i8', view.elements);
   await codes.device.submit([{ kind: 'read', tensor: view.handle, into: padded }]);
   const width = codes.shape[1] as number;

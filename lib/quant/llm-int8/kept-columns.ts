@@ -1,4 +1,11 @@
-import { diskName, type LinearSpec, outFeatures, partRows } from '../../nn/linear-module';
+import { CheckpointError } from '../../errors';
+import {
+  diskName,
+  type LinearPart,
+  type LinearSpec,
+  outFeatures,
+  partRows,
+} from '../../nn/linear-module';
 import type { ModuleContext } from '../../nn/module';
 import { loadFloat } from '../../nn/parameter';
 import type { Int8Weight } from '../../ops';
@@ -61,7 +68,7 @@ export async function readKeptColumns(
   const { device, source, activations } = context;
   const names = spec.parts.map((part) => diskName(spec, part));
   if (!names.every((name) => source.has(`${name}.${KEPT_WEIGHT_SUFFIX}`))) return undefined;
-  const columns = await Promise.all(names.map((name) => readColumns(context, name)));
+  const columns = await Promise.all(spec.parts.map((part) => readColumns(context, spec, part)));
   const [first] = columns as [Int32Array];
   if (!columns.every((other) => other.join() === first.join())) return undefined;
   const stored = source.describe(`${names[0]}.${KEPT_WEIGHT_SUFFIX}`).dtype;
@@ -83,11 +90,34 @@ export async function readKeptColumns(
   return { kept, keptSlots: slotsOf(device, [...first], spec.inFeatures) };
 }
 
-async function readColumns({ device, source }: ModuleContext, name: string): Promise<Int32Array> {
-  const { shape } = source.describe(`${name}.${KEPT_COLUMNS_SUFFIX}`);
-  using columns = device.allocate('i32', [...(shape ?? [])]);
+/** Which columns of a part were kept. @throws CheckpointError when they do not fit the layer */
+async function readColumns(
+  { device, source }: ModuleContext,
+  spec: LinearSpec,
+  part: LinearPart,
+): Promise<Int32Array> {
+  const name = diskName(spec, part);
+  const index = source.describe(`${name}.${KEPT_COLUMNS_SUFFIX}`);
+  const weight = source.describe(`${name}.${KEPT_WEIGHT_SUFFIX}`);
+  const [count = -1] = index.shape ?? [];
+  const fits =
+    index.dtype === 'i32' &&
+    ['f32', 'f16', 'bf16'].includes(weight.dtype) &&
+    `${weight.shape}` === `${[count, part.outFeatures]}`;
+  if (!fits) throw misfit(name);
+  using columns = device.allocate('i32', [count]);
   await device.submit([source.load(`${name}.${KEPT_COLUMNS_SUFFIX}`, columns)]);
-  return columns.read() as Int32Array;
+  const list = columns.read() as Int32Array;
+  const ascends = list.every((column, i) => column > (list[i - 1] ?? -1));
+  if (!ascends || (list[count - 1] ?? -1) >= spec.inFeatures) throw misfit(name);
+  return list;
+}
+
+function misfit(name: string): CheckpointError {
+  return new CheckpointError(
+    `${name}.${KEPT_COLUMNS_SUFFIX} and ${name}.${KEPT_WEIGHT_SUFFIX} do not fit the layer: ` +
+      'delete fewbit_outlier_columns.safetensors to do without them, or save the model again',
+  );
 }
 
 function slotsOf(device: Tensor['device'], columns: number[], inFeatures: number): Tensor {

@@ -85,14 +85,14 @@ export class LinearInt8 implements LinearModule {
         shape: [end - begin, inFeatures],
         read: () => readCodes(weight.codes, { begin, end }, inFeatures),
       },
-      storedTensor(`${part.name}.SCB`, weight.scales.rows(begin, end)),
+      storedTensor(`${part.name}.SCB`, weight.scales, { begin, end }),
       {
         name: `${part.name}.weight_format`,
         dtype: 'u8',
         shape: [],
         read: async () => new Uint8Array([0]),
       },
-      ...(weight.bias ? [storedTensor(`${part.name}.bias`, weight.bias.rows(begin, end))] : []),
+      ...(weight.bias ? [storedTensor(`${part.name}.bias`, weight.bias, { begin, end })] : []),
     ]);
   }
 

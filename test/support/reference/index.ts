@@ -5,7 +5,14 @@ import { dtypeOf, type Outputs, type RunDTypes, roundingOf, trimmed } from '../r
 import { attention, cacheAppend } from './attention';
 import { add, cast, layerNorm, linear, rmsNorm, scaleColumns, siluMul } from './elementwise';
 import { int8ColumnError, int8Quantize, linearInt8 } from './int8';
-import { decodeAdvance, embedding, fillRandom, gatherColumns, gatherRows, tokenNll } from './lookup';
+import {
+  decodeAdvance,
+  embedding,
+  fillRandom,
+  gatherColumns,
+  gatherRows,
+  tokenNll,
+} from './lookup';
 import { sample } from './sample';
 import type { Reference } from './types';
 

@@ -36,14 +36,8 @@ export const int8Quantize: Reference = (inputs, { threshold, mode }) => {
   const stats = given(inputs, 'stats').data.slice();
   stats[0] = (stats[0] as number) + rows * (cols - columns.length);
   stats[1] = (stats[1] as number) + rows * cols;
-  if (!threshold) return { codes, scales, stats };
-  return {
-    codes,
-    scales,
-    columns: Float64Array.from(columns),
-    count: Float64Array.of(columns.length),
-    stats,
-  };
+  const found = { columns: Float64Array.from(columns), count: Float64Array.of(columns.length) };
+  return { codes, scales, ...(threshold ? found : {}), stats } as Record<string, Float64Array>;
 };
 
 export const linearInt8: Reference = (inputs, { mode, activation }) => {

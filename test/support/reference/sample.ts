@@ -17,26 +17,23 @@ export const sample: Reference = (inputs) => {
   const seen = inputs.seen?.data.slice();
   const out = new Float64Array(rows).fill(INACTIVE);
   for (let row = 0; row < rows; row++) {
-    const [temperature, topK, topP, minP, penalty] = rowOf(params, row) as unknown as number[];
-    if ((temperature as number) < 0) continue;
+    const [temperature, topK, topP, minP, penalty] = [...rowOf(params, row)] as Params;
+    if (temperature < 0) continue;
     const penalised = rowOf(logits, row).map((logit, id) => {
       if (!seen?.[row * vocab + id]) return logit;
-      return Math.fround(
-        logit > 0 ? logit / (penalty as number) : logit * (penalty as number),
-      );
+      return Math.fround(logit > 0 ? logit / penalty : logit * penalty);
     });
     const seed = BigInt.asUintN(64, BigInt(given(inputs, 'seeds').data[row] as number));
     const step = BigInt(given(inputs, 'steps').data[row] as number);
     const noise = (id: number) => gumbel(id, step, seed);
-    out[row] = draw(
-      penalised,
-      { temperature, topK, topP, minP } as Record<string, number> as unknown as Filters,
-      noise,
-    );
-    if (seen && (out[row] as number) >= 0) seen[row * vocab + (out[row] as number)] = 1;
+    const token = draw(penalised, { temperature, topK, topP, minP }, noise);
+    out[row] = token;
+    if (seen && token >= 0) seen[row * vocab + token] = 1;
   }
   return { ...(seen && { seen }), out };
 };
+
+type Params = [number, number, number, number, number];
 
 interface Filters {
   temperature: number;
@@ -79,10 +76,12 @@ function withEquals(sorted: readonly Token[], count: number): Token[] {
 function nucleus(sorted: readonly Token[], p: number): number {
   const needed = p * Number(sorted.reduce((sum, { mass }) => sum + mass, 0n));
   let mass = 0n;
-  return sorted.findIndex((token) => {
-    mass += token.mass;
-    return Number(mass) >= needed;
-  }) + 1;
+  return (
+    sorted.findIndex((token) => {
+      mass += token.mass;
+      return Number(mass) >= needed;
+    }) + 1
+  );
 }
 
 function gumbel(id: number, step: bigint, seed: bigint): number {
