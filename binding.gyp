@@ -9,7 +9,12 @@
       'dependencies': [
         '<!(node -p "require(\'node-addon-api\').targets"):node_addon_api_except',
       ],
-      'defines': ['NAPI_VERSION=9', 'NODE_ADDON_API_REQUIRE_BASIC_FINALIZERS'],
+      # Swallow: what a terminated worker can no longer be told must not end the process.
+      'defines': [
+        'NAPI_VERSION=9',
+        'NODE_ADDON_API_REQUIRE_BASIC_FINALIZERS',
+        'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS',
+      ],
       'cflags_cc!': ['-std=gnu++17', '-std=gnu++20', '-fno-rtti'],
       'cflags_cc': [
         '-std=c++20',

@@ -8,8 +8,10 @@ set_target_properties(fewbit PROPERTIES
   CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
   POSITION_INDEPENDENT_CODE ON)
 target_include_directories(fewbit SYSTEM PRIVATE ${CMAKE_JS_INC})
+# Swallow: what a terminated worker can no longer be told must not end the process.
 target_compile_definitions(fewbit PRIVATE
-  NAPI_VERSION=9 NAPI_CPP_EXCEPTIONS NODE_ADDON_API_REQUIRE_BASIC_FINALIZERS)
+  NAPI_VERSION=9 NAPI_CPP_EXCEPTIONS NODE_ADDON_API_REQUIRE_BASIC_FINALIZERS
+  NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS)
 # The scalar CPU path is the reference of every op, so its rounding must not depend on the compiler
 # fusing multiplications and additions.
 target_compile_options(fewbit PRIVATE -fexceptions -ffp-contract=off -pthread

@@ -1,6 +1,4 @@
 // The one exported function of libfewbit_cuda.so.
-#include <cstdlib>
-
 #include "cublaslt/library.h"
 #include "runtime/runtime.h"
 
@@ -8,9 +6,6 @@ extern "C" __attribute__((visibility("default"))) int fewbit_cuda_table(uint32_t
                                                                         fewbit::CudaTable* table) {
   using namespace fewbit;
   if (abi_version != kAbiVersion || !table) return 1;
-  // Kernels must not be loaded for the first time while a graph is being captured. The driver reads
-  // this when it starts; a value that the user chose stays.
-  setenv("CUDA_MODULE_LOADING", "EAGER", 0);
   table->device_count = cuda::device_count;
   table->device_info = cuda::device_info;
   table->cublaslt_report = cuda::cublaslt_report;

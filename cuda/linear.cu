@@ -1,8 +1,6 @@
 // The 16-bit linear: checks a call and chooses how to compute it.
 #include "../src/ops/linear.h"
 
-#include <vector>
-
 #include "common/cuda_op.h"
 #include "cublaslt/cublaslt.h"
 #include "linear/linear.h"
@@ -13,10 +11,11 @@ namespace {
 
 using namespace ops::linear;
 
-// Up to this many rows reading the weights is all that counts, and our own kernels are candidates.
-constexpr int64_t kMaxRingRows = 16;
+// Follows from the shape and the device alone, so that a call gives the same result eagerly and in
+// a graph.
+enum class Way { Gemv, Ring, Library, Streaming };
 constexpr int64_t kMaxGemvRows = 4;
-enum Variant { kLibrary, kStreaming, kRing, kGemv };
+constexpr int64_t kMaxRingRows = 16;
 
 Linear linear_of(const OpCall& call) {
   const DType dtype = call[x].dtype;
@@ -55,9 +54,11 @@ bool library_takes_bias(const Linear& linear) {
   return linear.out_dtype != DType::F32 && linear.bias_dtype == linear.out_dtype;
 }
 
-bool library_computes(const Linear& linear, const Context& context) {
-  return context.cublaslt &&
-         (!linear.bias || linear.out_dtype == DType::F32 || library_takes_bias(linear));
+Way way_of(const Linear& linear, const Context& context) {
+  if (linear_aligned(linear) && linear.rows <= kMaxGemvRows) return Way::Gemv;
+  if (linear_aligned(linear) && linear.rows <= kMaxRingRows) return Way::Ring;
+  const bool whole = !linear.bias || linear.out_dtype == DType::F32 || library_takes_bias(linear);
+  return context.cublaslt && whole ? Way::Library : Way::Streaming;
 }
 
 Product product_of(const Linear& linear) {
@@ -76,66 +77,38 @@ Product product_of(const Linear& linear) {
   return product;
 }
 
-std::vector<int> variants_of(const Linear& linear, const Context& context) {
-  std::vector<int> variants;
-  if (library_computes(linear, context)) variants.push_back(kLibrary);
-  if (linear_aligned(linear) && linear.rows <= kMaxRingRows) variants.push_back(kRing);
-  if (linear_aligned(linear) && linear.rows <= kMaxGemvRows) variants.push_back(kGemv);
-  return variants;
-}
-
-int suggest_variant(const Linear& linear, const Context& context) {
-  if (linear_aligned(linear) && linear.rows <= kMaxRingRows) return kRing;
-  return library_computes(linear, context) ? kLibrary : kStreaming;
-}
-
-Tuner::Key key_of(const Linear& linear) {
-  const bool plain = linear.out_dtype != DType::F32 && !linear.bias;
-  return {16 + static_cast<int>(linear.dtype), linear.rows, linear.columns, linear.depth,
-          2 * linear_aligned(linear) + plain};
-}
-
-void run_library(const Linear& linear, Context& context) {
-  if (!context.cublaslt->run(product_of(linear), context.stream)) {
-    return linear_streaming(linear, context);
-  }
-  const bool unfinished = linear.bias || linear.activation != 0;
-  if (linear.out_dtype == DType::F32 && unfinished) add_bias(linear, context);
-}
-
-void run_variant(const Linear& linear, int variant, Context& context) {
-  switch (variant) {
-    case kLibrary:
-      return run_library(linear, context);
-    case kGemv:
-      return linear_by_gemv(linear, context);
-    case kRing:
-      if (linear_by_ring(linear, context)) return;
-      [[fallthrough]];
-    default:
-      return linear_streaming(linear, context);
-  }
-}
-
 void prepare(const OpCall& call, Context& context) {
   const Linear linear = linear_of(call);
   if (linear.rows == 0 || linear.columns == 0) return;
-  if (library_computes(linear, context)) {
+  if (way_of(linear, context) == Way::Library) {
     context.cublaslt->prepare(product_of(linear), context.stream);
   }
-  const std::vector<int> variants = variants_of(linear, context);
-  if (variants.size() < 2) return;
-  context.tuner.tune(
-      key_of(linear), variants, [&](int variant) { run_variant(linear, variant, context); },
-      context);
+}
+
+// False when the library has nothing for this shape.
+bool linear_by_library(const Linear& linear, Context& context) {
+  if (!context.cublaslt->run(product_of(linear), context.stream)) return false;
+  const bool unfinished = linear.bias || linear.activation != 0;
+  if (linear.out_dtype == DType::F32 && unfinished) add_bias(linear, context);
+  return true;
 }
 
 void run(const OpCall& call, Context& context) {
   const Linear linear = linear_of(call);
   if (linear.rows == 0 || linear.columns == 0) return;
-  const int variant = context.tuner.choice(key_of(linear), suggest_variant(linear, context));
-  const bool usable = variant != kLibrary || library_computes(linear, context);
-  run_variant(linear, usable ? variant : suggest_variant(linear, context), context);
+  switch (way_of(linear, context)) {
+    case Way::Gemv:
+      return linear_by_gemv(linear, context);
+    case Way::Ring:
+      if (linear_by_ring(linear, context)) return;
+      break;
+    case Way::Library:
+      if (linear_by_library(linear, context)) return;
+      break;
+    case Way::Streaming:
+      break;
+  }
+  linear_streaming(linear, context);
 }
 
 const CudaOp op("linear", run, nullptr, prepare);

@@ -2,7 +2,6 @@
 #include "../src/ops/linear_int8.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "common/cuda_op.h"
 #include "cublaslt/cublaslt.h"
@@ -15,16 +14,13 @@ namespace {
 
 using namespace ops::linear_int8;
 
-// Where the fused kernel is not available: up to this many rows streaming beats a library product
-// with a separate epilogue.
-constexpr int64_t kMaxStreamRows = 64;
-// From here on the fused kernel's tiles are worth a try beside the ring.
-constexpr int64_t kMinFusedRows = 9;
-constexpr int64_t kMaxRingRows = 16;
-// Variants beside those of the fused kernel, which count from 0.
-constexpr int kRing = -1;
-constexpr int kGemv = -2;
+// Which kernel computes a product follows from its rows and the device alone: kernels differ in the
+// last bit of the outlier part, and a call must give the same result eagerly and in a graph. Only
+// the fused kernel's tile shape, which changes no bit, is chosen by timing.
+enum class Way { Gemv, Ring, Fused, Library, Streaming };
 constexpr int64_t kMaxGemvRows = 4;
+constexpr int64_t kMaxRingRows = 16;
+constexpr int64_t kMaxStreamRows = 64;  // then a library product with a separate epilogue is faster
 // int32 sums that exist at a time: few enough to stay partly in L2, many enough to fill the GPU.
 constexpr int64_t kMaxSumBytes = int64_t{96} << 20;
 constexpr int64_t kRowMultiple = 256;
@@ -78,41 +74,15 @@ int64_t chunk_rows(int64_t rows, int64_t weight_rows) {
   return std::min(rows, std::max(fitting, kRowMultiple));
 }
 
-bool by_fused(int64_t rows, const Context& context) {
-  return rows >= kMinFusedRows && int8::fused_available(context);
+Way way_of(int64_t rows, const Context& context) {
+  if (rows <= kMaxGemvRows) return Way::Gemv;
+  if (rows <= kMaxRingRows) return Way::Ring;
+  if (int8::fused_available(context)) return Way::Fused;
+  return rows > kMaxStreamRows && context.cublaslt ? Way::Library : Way::Streaming;
 }
 
-bool by_library(int64_t rows, const Context& context) {
-  return rows > kMaxStreamRows && context.cublaslt && !by_fused(rows, context);
-}
-
-Tuner::Key key_of(const int8::Product& p) { return {8, p.rows, p.weight_rows, p.depth, 0}; }
-
-// The variants worth timing for a product that the library does not compute.
-std::vector<int> variants_of(const int8::Product& p, const Context& context) {
-  std::vector<int> variants;
-  if (p.rows <= kMaxRingRows) variants.push_back(kRing);
-  if (p.rows <= kMaxGemvRows) variants.push_back(kGemv);
-  for (int i = 0; by_fused(p.rows, context) && i < int8::fused_variants(); ++i) {
-    if (int8::fused_variant_fits(p, i)) variants.push_back(i);
-  }
-  return variants;
-}
-
-int suggest_variant(const int8::Product& p, const Context& context) {
-  return p.rows <= kMaxRingRows ? kRing : int8::suggest_fused_variant(p, context);
-}
-
-void run_variant(const int8::Product& p, int variant, Context& context) {
-  switch (variant) {
-    case kGemv:
-      return int8::multiply_by_gemv(p, context);
-    case kRing:
-      if (!int8::multiply_ring(p, context)) int8::multiply_streaming(p, context);
-      return;
-    default:
-      int8::multiply_fused(p, variant, context);
-  }
+Tuner::Key key_of(const int8::Product& p) {
+  return {static_cast<int64_t>(DType::I8), p.rows, p.weight_rows, p.depth, 0};
 }
 
 template <class Visit>
@@ -135,36 +105,56 @@ void for_each_chunk(const int8::Product& p, void* sums, Visit visit) {
 
 size_t workspace(const OpCall& call, Context& context) {
   const int64_t rows = call[out].rows(), weight_rows = call[weight].shape[0];
-  if (!by_library(rows, context)) return 0;
+  if (way_of(rows, context) != Way::Library) return 0;
   return static_cast<size_t>(chunk_rows(rows, weight_rows) * weight_rows) * sizeof(int32_t);
 }
 
 void prepare(const OpCall& call, Context& context) {
   const int8::Product p = product_of(call);
   if (p.rows == 0 || p.columns == 0) return;
-  context.tuner.tune(
-      key_of(p), variants_of(p, context),
-      [&](int variant) { run_variant(p, variant, context); }, context);
-  if (!by_library(p.rows, context)) return;
-  for_each_chunk(p, call.workspace, [&](const Product& product, int64_t) {
-    context.cublaslt->prepare(product, context.stream);
+  const Way way = way_of(p.rows, context);
+  if (way == Way::Fused) {
+    context.tuner.tune(
+        key_of(p), int8::fused_variants(p),
+        [&](int variant) { int8::multiply_fused(p, variant, context); }, context);
+  } else if (way == Way::Library) {
+    for_each_chunk(p, call.workspace, [&](const Product& product, int64_t) {
+      context.cublaslt->prepare(product, context.stream);
+    });
+  }
+}
+
+// False when the library has nothing for this shape.
+bool multiply_by_library(const int8::Product& p, void* sums, Context& context) {
+  bool supported = true;
+  for_each_chunk(p, sums, [&](const Product& product, int64_t first) {
+    supported = supported && context.cublaslt->run(product, context.stream);
+    if (supported) {
+      int8::dequantize(p, static_cast<const int32_t*>(sums), first, product.m, context);
+    }
   });
+  return supported;
 }
 
 void run(const OpCall& call, Context& context) {
   const int8::Product p = product_of(call);
   if (p.rows == 0 || p.columns == 0) return;
-  if (p.rows <= kMaxRingRows || by_fused(p.rows, context)) {
-    const int variant = context.tuner.choice(key_of(p), suggest_variant(p, context));
-    return run_variant(p, variant, context);
+  switch (way_of(p.rows, context)) {
+    case Way::Gemv:
+      return int8::multiply_by_gemv(p, context);
+    case Way::Ring:
+      if (int8::multiply_by_ring(p, context)) return;
+      break;
+    case Way::Fused:
+      return int8::multiply_fused(
+          p, context.tuner.choice(key_of(p), int8::suggest_fused_variant(p, context)), context);
+    case Way::Library:
+      if (multiply_by_library(p, call.workspace, context)) return;
+      break;
+    case Way::Streaming:
+      break;
   }
-  if (!by_library(p.rows, context)) return int8::multiply_streaming(p, context);
-  bool supported = true;
-  for_each_chunk(p, call.workspace, [&](const Product& product, int64_t first) {
-    if (!supported || !(supported = context.cublaslt->run(product, context.stream))) return;
-    int8::dequantize(p, static_cast<const int32_t*>(call.workspace), first, product.m, context);
-  });
-  if (!supported) int8::multiply_streaming(p, context);
+  int8::multiply_streaming(p, context);
 }
 
 const CudaOp op("linear_int8", run, workspace, prepare);

@@ -80,21 +80,23 @@ bool fused_available(const Context& context) {
   return context.properties.major == 9 && context.properties.minor == 0;
 }
 
-int fused_variants() { return static_cast<int>(std::size(kShapes)); }
-
-bool fused_variant_fits(const Product& product, int variant) {
-  return fits(kShapes[variant], product);
+std::vector<int> fused_variants(const Product& product) {
+  std::vector<int> fitting;
+  for (int i = 0; i < static_cast<int>(std::size(kShapes)); ++i) {
+    if (fits(kShapes[i], product)) fitting.push_back(i);
+  }
+  return fitting;
 }
 
 int suggest_fused_variant(const Product& product, const Context& context) {
   int best = 0;
   double least = 0;
-  for (int i = 0; i < fused_variants(); ++i) {
-    if (!fits(kShapes[i], product)) continue;
-    const double clocks = estimate(kShapes[i], product, context.properties.multiProcessorCount);
+  for (int variant : fused_variants(product)) {
+    const double clocks =
+        estimate(kShapes[variant], product, context.properties.multiProcessorCount);
     if (least == 0 || clocks < least) {
       least = clocks;
-      best = i;
+      best = variant;
     }
   }
   return best;

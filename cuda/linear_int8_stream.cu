@@ -28,7 +28,7 @@ void launch_stream(const Product& product, Context& context) {
 
 }  // namespace
 
-bool multiply_ring(const Product& product, Context& context) {
+bool multiply_by_ring(const Product& product, Context& context) {
   const StreamOperands<int8_t> operands{product.weight, product.codes, product.weight_rows,
                                         product.rows, product.depth};
   return product.rows <= 16 &&

@@ -98,9 +98,16 @@ __device__ __forceinline__ uint32_t cluster_rank() {
   return rank;
 }
 
+// Whole warps. Threads that only arrive say that they are done with what others wait for.
+__device__ __forceinline__ void cluster_arrive() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void cluster_wait() {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
 __device__ __forceinline__ void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::
-                   : "memory");
+  cluster_arrive();
+  cluster_wait();
 }
 
 __device__ __forceinline__ int32_t load_remote(const int32_t* local, uint32_t rank) {

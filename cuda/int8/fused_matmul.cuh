@@ -184,6 +184,9 @@ __global__ __launch_bounds__(kFusedThreads, 1) void fused_matmul(
 
   if (threadIdx.x < kFusedThreads - kConsumerThreads) {
     give_registers<72>();
+    // For the exchange in gather_split, where consumers must not wait for this warpgroup, which may
+    // be waiting for them.
+    if constexpr (Split > 1) cluster_arrive();
     if (threadIdx.x == 0) {
       int stage = 0;
       uint32_t phase = 0;
@@ -233,7 +236,7 @@ __global__ __launch_bounds__(kFusedThreads, 1) void fused_matmul(
       }
     }
     __syncwarp();
-    if constexpr (Split > 1) cluster_sync();  // the one in gather_split
+    if constexpr (Split > 1) cluster_wait();
   } else {
     take_registers<216>();
     const int thread = static_cast<int>(threadIdx.x) - (kFusedThreads - kConsumerThreads);

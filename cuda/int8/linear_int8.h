@@ -1,6 +1,8 @@
 // The ways to compute linear_int8; cuda/linear_int8.cu chooses.
 #pragma once
 
+#include <vector>
+
 #include "../common/context.h"
 
 namespace fewbit::cuda::int8 {
@@ -12,14 +14,13 @@ void multiply_by_gemv(const Product& product, Context& context);
 
 // linear_int8_stream.cu: a ring of weights in shared memory for up to 16 rows, false when it cannot
 // run; and what is right for any number of rows on any device.
-bool multiply_ring(const Product& product, Context& context);
+bool multiply_by_ring(const Product& product, Context& context);
 void multiply_streaming(const Product& product, Context& context);
 
-// linear_int8_fused.cu: wgmma with everything in one kernel, for compute capability 9.0. A variant is
-// one of its tile shapes.
+// linear_int8_fused.cu: wgmma with everything in one kernel, for compute capability 9.0. Its
+// variants are tile shapes, which all give the same bits; fused_variants lists those that fit.
 bool fused_available(const Context& context);
-int fused_variants();
-bool fused_variant_fits(const Product& product, int variant);
+std::vector<int> fused_variants(const Product& product);
 int suggest_fused_variant(const Product& product, const Context& context);
 void multiply_fused(const Product& product, int variant, Context& context);
 

@@ -7,6 +7,7 @@ import type { GenerationConfig } from './generation-config';
 import { parseGenerationConfig } from './generation-config';
 import type { JsonObject } from './json';
 import { readJsonObject } from './json';
+import { readQuantizationConfig } from './quantization-config';
 import type { SafetensorsFile } from './safetensors';
 import type { TensorInfo } from './tensor-info';
 import { openWeights } from './weights';
@@ -70,9 +71,12 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
   const configPath = join(folder, 'config.json');
   const rawConfig = await readJsonObject(configPath);
   const generationConfig = await readGenerationConfig(folder);
+  const parsed = parseConfig(rawConfig, configPath);
+  const quantization = await readQuantizationConfig(folder, parsed.quantization);
   const config = {
-    ...parseConfig(rawConfig, configPath),
+    ...parsed,
     ...definedTokenIds(generationConfig),
+    ...(quantization ? { quantization } : {}),
   };
   const weights = await openWeights(folder);
   return new Checkpoint({ folder, config, rawConfig, generationConfig, ...weights });

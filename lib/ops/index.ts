@@ -2,6 +2,7 @@ export * from './attention';
 export * from './elementwise';
 export * from './embedding';
 export * from './gather';
+export * from './gptq';
 export * from './int8';
 export * from './linear';
 export * from './norm';

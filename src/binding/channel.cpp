@@ -39,10 +39,15 @@ void Channel::deliver(napi_env env, napi_value, void* context, void* data) {
   std::unique_ptr<JobTicket> ticket(raw);
   if (--self->open_ == 0 && !self->closed_) napi_unref_threadsafe_function(env, self->function_);
   Napi::Env js(env);
-  if (ticket->failure) {
-    ticket->deferred.Reject(to_js_error(js, *ticket->failure));
-  } else {
-    ticket->deferred.Resolve(js.Undefined());
+  // This is called from C, which no exception may pass through. They come when a worker is
+  // terminated: nobody is left then to hear of the job.
+  try {
+    if (ticket->failure) {
+      ticket->deferred.Reject(to_js_error(js, *ticket->failure));
+    } else {
+      ticket->deferred.Resolve(js.Undefined());
+    }
+  } catch (const Napi::Error&) {
   }
 }
 

@@ -1,6 +1,8 @@
 import { attentionCases } from './attention';
 import { elementwiseCases, linearCases } from './elementwise';
-import { exactInt8Cases, int8Cases } from './int8';
+import { gptqCases } from './gptq';
+import { int8QuantizeCases } from './int8-quantize';
+import { exactInt8Cases, linearInt8Cases } from './linear-int8';
 import { lookupCases } from './lookup';
 import type { OpCase } from './op-case';
 import { sampleCases } from './sample';
@@ -13,7 +15,9 @@ export const opCases: readonly OpCase[] = [
   ...linearCases,
   ...lookupCases,
   ...attentionCases,
-  ...int8Cases,
+  ...int8QuantizeCases,
+  ...linearInt8Cases,
   ...exactInt8Cases,
+  ...gptqCases,
   ...sampleCases,
 ];

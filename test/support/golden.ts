@@ -54,7 +54,12 @@ export interface Expected {
 }
 
 export function goldenExpected(name: string): Expected {
-  const path = join(goldenFolder(name), 'expected.safetensors');
+  return expectedIn(goldenFolder(name));
+}
+
+/** What the model in a folder was computed to give. */
+export function expectedIn(folder: string): Expected {
+  const path = join(folder, 'expected.safetensors');
   if (!existsSync(path)) throw new Error(`${path} is missing`);
   const tensors = readTensors(path);
   const get = (key: string) => tensors.get(key) as RawTensor;

@@ -31,10 +31,7 @@ export async function loadStored(
     using rows = weight.codes.rows(begin, end);
     using codes = rows.columns(0, spec.inFeatures);
     using scales = weight.scales.rows(begin, end);
-    await device.submit([
-      source.load(`${name}.weight`, codes),
-      source.load(`${name}.SCB`, scales),
-    ]);
+    await device.submit([source.load(`${name}.weight`, codes), source.load(`${name}.SCB`, scales)]);
   }
   const bias = await loadBias(context, spec);
   const kept = config.mode === 'paper' ? await readKeptColumns(context, spec) : undefined;

@@ -21,8 +21,9 @@ export type KeptColumns = Pick<Int8Weight, 'kept' | 'keptSlots'>;
  * activation multiplies whatever error they have.
  */
 const WORST_ERROR = 0.03;
-/** At most this share of the columns is kept, the worst ones. */
+/** At most this share of the columns is kept, the worst ones; in narrow layers at most so many. */
 const LARGEST_SHARE = 0.02;
+const FEWEST_COLUMNS = 8;
 
 /** Suffixes on disk, in a file beside the 8-bit checkpoint that other programs need not know. */
 export const KEPT_COLUMNS_SUFFIX = 'outlier_columns';
@@ -52,7 +53,7 @@ export async function keepColumns(
 
 /** Ascending indices of the columns to keep. */
 export function worstColumns(errors: Float32Array): number[] {
-  const limit = Math.max(1, Math.floor(errors.length * LARGEST_SHARE));
+  const limit = Math.max(FEWEST_COLUMNS, Math.floor(errors.length * LARGEST_SHARE));
   return [...errors.keys()]
     .filter((column) => (errors[column] as number) > WORST_ERROR)
     .sort((a, b) => (errors[b] as number) - (errors[a] as number))

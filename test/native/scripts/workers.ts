@@ -40,8 +40,8 @@ async function main(): Promise<void> {
   const terminated = await endless.terminate();
 
   const leaving = start('leave');
-  const left = (await once(leaving, 'message'))[0] as number[];
-  const [leftCode] = (await once(leaving, 'exit')) as [number];
+  // Both may come in one turn of the event loop.
+  const [[left], [leftCode]] = await Promise.all([once(leaving, 'message'), once(leaving, 'exit')]);
 
   const after = await generate(model, 60);
   const codes = await Promise.all(exits);

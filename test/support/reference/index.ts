@@ -4,6 +4,7 @@ import { hostTensor } from '../host-tensor';
 import { dtypeOf, type Outputs, type RunDTypes, roundingOf, trimmed } from '../run-case';
 import { attention, cacheAppend } from './attention';
 import { add, cast, layerNorm, linear, rmsNorm, scaleColumns, siluMul } from './elementwise';
+import { gptqRepack, linearGptq } from './gptq';
 import { int8ColumnError, int8Quantize, linearInt8 } from './int8';
 import {
   decodeAdvance,
@@ -26,10 +27,12 @@ export const references: Readonly<Record<string, Reference>> = {
   fill_random: fillRandom,
   gather_columns: gatherColumns,
   gather_rows: gatherRows,
+  gptq_repack: gptqRepack,
   int8_column_error: int8ColumnError,
   int8_quantize: int8Quantize,
   layer_norm: layerNorm,
   linear,
+  linear_gptq: linearGptq,
   linear_int8: linearInt8,
   rms_norm: rmsNorm,
   sample,

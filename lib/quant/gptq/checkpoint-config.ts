@@ -1,0 +1,169 @@
+import * as z from 'zod';
+import type { JsonObject } from '../../checkpoint/json';
+import { CheckpointError, UnsupportedError } from '../../errors';
+import { GPTQ_BITS, type GptqBits } from '../../ops';
+import type { ZeroFormat } from './pack';
+
+/** What can differ from layer to layer (`dynamic`). */
+export interface GptqLayerConfig {
+  bits: GptqBits;
+  /** Input columns per scale; -1 stands for all. */
+  groupSize: number;
+  sym: boolean;
+}
+
+const flag = z.boolean().nullish();
+const layerKeys = {
+  bits: z.int().optional(),
+  group_size: z.int().optional(),
+  sym: flag,
+};
+const schema = z.looseObject({
+  ...layerKeys,
+  w_bit: z.int().optional(),
+  q_group_size: z.int().optional(),
+  desc_act: flag,
+  quant_method: z.string().nullish(),
+  method: z.string().nullish(),
+  checkpoint_format: z.string().nullish(),
+  format: z.string().nullish(),
+  is_marlin_format: flag,
+  pack_dtype: z.string().nullish(),
+  rotation: z.unknown().optional(),
+  dynamic: z.record(z.string(), z.looseObject(layerKeys)).nullish(),
+  meta: z.looseObject({ quantizer: z.unknown().optional() }).nullish(),
+});
+
+interface Override {
+  pattern: RegExp;
+  layer: Partial<GptqLayerConfig>;
+}
+
+/** What a GPTQ checkpoint says about itself, under the names of AutoGPTQ, GPTQModel and optimum. */
+export class GptqCheckpointConfig {
+  readonly layer: GptqLayerConfig;
+  readonly zeroFormat: ZeroFormat;
+  /** Whether the file's v1 zero points were written by a program that gets a zero of 0 right. */
+  readonly trustedZeros: boolean;
+  readonly #overrides: readonly Override[];
+  readonly #raw: JsonObject;
+
+  /**
+   * @param raw contents of quantize_config.json, or `quantization_config` of config.json
+   * @throws CheckpointError for a wrong value, UnsupportedError for another format or width
+   */
+  constructor(raw: JsonObject) {
+    const parsed = schema.safeParse(raw);
+    if (!parsed.success) {
+      const reason = z.prettifyError(parsed.error).replaceAll('\n', ' ');
+      throw new CheckpointError(`the GPTQ configuration of the checkpoint is wrong: ${reason}`);
+    }
+    const fields = parsed.data;
+    this.zeroFormat = zeroFormatOf(fields);
+    this.#raw = raw;
+    this.layer = {
+      bits: widthOf(fields.bits ?? fields.w_bit),
+      groupSize: groupSizeOf(fields.group_size ?? fields.q_group_size ?? -1),
+      sym: fields.sym ?? true,
+    };
+    this.trustedZeros = /^gptqmodel:/.test(String([fields.meta?.quantizer ?? ''].flat()[0]));
+    this.#overrides = Object.entries(fields.dynamic ?? {}).map(([key, own]) =>
+      overrideOf(key, own),
+    );
+  }
+
+  /** The settings of a layer: the checkpoint's, or those of the first `dynamic` entry for it. */
+  layerConfig(name: string): GptqLayerConfig {
+    const override = this.#overrides.find(({ pattern }) => pattern.test(name));
+    return { ...this.layer, ...override?.layer };
+  }
+
+  /**
+   * How zero points are saved: symmetric ones as v1, which every program reads, others as v2,
+   * since programs disagree about a v1 zero point of 0.
+   */
+  get savedZeroFormat(): ZeroFormat {
+    const symmetric = this.#overrides.every(({ layer }) => layer.sym ?? this.layer.sym);
+    return symmetric && this.layer.sym ? 'gptq' : 'gptq_v2';
+  }
+
+  /** The configuration for what is saved. */
+  diskConfig(): JsonObject {
+    const { w_bit: _, q_group_size: __, is_marlin_format: ___, ...kept } = this.#raw;
+    const { bits, groupSize, sym } = this.layer;
+    const format = this.savedZeroFormat;
+    return {
+      ...kept,
+      quant_method: 'gptq',
+      bits,
+      group_size: groupSize,
+      sym,
+      checkpoint_format: format,
+      ...('format' in kept ? { format } : {}),
+    };
+  }
+}
+
+function zeroFormatOf(fields: z.output<typeof schema>): ZeroFormat {
+  const method = fields.quant_method ?? fields.method ?? 'gptq';
+  const format = fields.checkpoint_format ?? fields.format ?? 'gptq';
+  const isMarlin = fields.is_marlin_format === true || method === 'marlin' || format === 'marlin';
+  if (isMarlin) {
+    throw new UnsupportedError(
+      "the checkpoint is in Marlin's own layout, which is deprecated and not read: use the model's " +
+        "repository in the 'gptq' format",
+    );
+  }
+  if (method !== 'gptq' || (format !== 'gptq' && format !== 'gptq_v2')) {
+    throw new UnsupportedError(
+      `the checkpoint is quantized by '${method}' in the format '${format}'; supported: 'gptq' in ` +
+        "the formats 'gptq' and 'gptq_v2'",
+    );
+  }
+  if ((fields.pack_dtype ?? 'int32') !== 'int32') {
+    throw new UnsupportedError(`codes are packed in ${fields.pack_dtype}; supported: int32`);
+  }
+  if (fields.rotation) {
+    throw new UnsupportedError(
+      `the weights were rotated (rotation: ${JSON.stringify(fields.rotation)}), which is not ` +
+        'supported',
+    );
+  }
+  return format;
+}
+
+function widthOf(bits: number | undefined): GptqBits {
+  const width = GPTQ_BITS.find((known) => known === bits);
+  if (width === undefined) {
+    const found = bits === undefined ? 'no width' : `${bits} bits`;
+    throw new UnsupportedError(
+      `the GPTQ configuration says ${found}; supported: ${GPTQ_BITS.join(', ')} bits`,
+    );
+  }
+  return width;
+}
+
+function groupSizeOf(size: number): number {
+  if (size === -1 || size > 0) return size;
+  throw new CheckpointError(`group_size ${size} is neither positive nor -1 (the whole row)`);
+}
+
+/**
+ * An entry of `dynamic`. `-:` before the pattern leaves layers in full precision, which their tensors
+ * show; `+:` or nothing overrides.
+ */
+function overrideOf(key: string, own: z.output<z.ZodObject<typeof layerKeys>>): Override {
+  const [, source = ''] = /^(?:[+-]:)?(.*)$/s.exec(key) ?? [];
+  const layer: Partial<GptqLayerConfig> = {};
+  if (own.bits !== undefined) layer.bits = widthOf(own.bits);
+  if (own.group_size !== undefined) layer.groupSize = groupSizeOf(own.group_size);
+  if (typeof own.sym === 'boolean') layer.sym = own.sym;
+  try {
+    // As Python's re.match: from the beginning of the name, not to its end.
+    return { pattern: new RegExp(`^(?:${source})`), layer };
+  } catch (cause) {
+    throw new CheckpointError(`the pattern '${key}' of 'dynamic' is no regular expression`, {
+      cause,
+    });
+  }
+}

@@ -1,0 +1,138 @@
+import {
+  type CaseTensor,
+  HALVES,
+  input,
+  integers,
+  normal,
+  ONE,
+  type OpCase,
+  output,
+  values,
+} from './op-case';
+
+const words = (seed: number) => integers(seed, -(2 ** 31), 2 ** 31 - 1);
+const bytes = (seed: number) => integers(seed, 0, 255);
+const lowWidth = (bits: number): number => (bits === 3 ? 2 : bits);
+const planeBytes = (positions: number, width: number): number =>
+  (Math.ceil(positions / 32) * 32 * width) / 8;
+
+/** Columns 0 .. k-1 in an order that mixes all of them; k has no factor in common with 37. */
+const mixed = (k: number): number[] => Array.from({ length: k }, (_, i) => (i * 37 + 5) % k);
+
+interface RepackShape {
+  bits: number;
+  n: number;
+  k: number;
+  g: number;
+  v1?: boolean;
+  order?: number[];
+  groups?: number[];
+}
+
+function repackCase({ bits, n, k, g, v1, order, groups }: RepackShape): OpCase {
+  const positions = order?.length ?? k;
+  const count = groups?.length ?? g;
+  const list = (items: number[] | undefined): CaseTensor | null =>
+    items ? input('i32', [items.length], values(...items)) : null;
+  return {
+    name: `gptq_repack ${bits} bits, ${k} x ${n}, ${g} groups${v1 ? ', v1' : ''}${order ? ', ordered' : ''}`,
+    op: 'gptq_repack',
+    tensors: {
+      qweight: input('i32', [(k * bits) / 32, n], words(k)),
+      qzeros: input('i32', [g, (n * bits) / 32], words(n + bits)),
+      scales: input('weight', [g, n], normal(g)),
+      order: list(order),
+      groups: list(groups),
+      codes: output('u8', [n, planeBytes(positions, lowWidth(bits))]),
+      high: bits === 3 ? output('u8', [n, planeBytes(positions, 1)]) : null,
+      zeros: output('u8', [n, count]),
+      out_scales: output('weight', [n, count]),
+    },
+    attrs: { bits, v1: v1 ? 1 : 0 },
+    hidden: ONE,
+  };
+}
+
+const WIDTHS = [2, 3, 4, 8];
+
+const repack: OpCase[] = [
+  ...WIDTHS.flatMap((bits) => [
+    repackCase({ bits, n: 32, k: 32, g: 1 }),
+    repackCase({ bits, n: 96, k: 160, g: 3, v1: true }),
+    // Padding within and after, a group that is cut in two, and one that is not used.
+    repackCase({
+      bits,
+      n: 64,
+      k: 64,
+      g: 4,
+      v1: true,
+      order: [...mixed(64).slice(0, 40), -1, -1, ...mixed(64).slice(40)],
+      groups: [3, 0, 0, 1],
+    }),
+  ]),
+  // Neither extent is a multiple of 32.
+  repackCase({ bits: 4, n: 8, k: 40, g: 5 }),
+  repackCase({ bits: 8, n: 4, k: 12, g: 1, v1: true }),
+];
+
+interface LinearShape {
+  bits: number;
+  m: number;
+  n: number;
+  k: number;
+  groupSize: number;
+  order?: number[];
+  bias?: boolean;
+  relu?: boolean;
+  wide?: boolean;
+  /** Elements from one row of out to the next. */
+  spacing?: number;
+}
+
+export function linearGptqCase(shape: LinearShape): OpCase {
+  const { bits, m, n, k, groupSize, order, bias, relu, wide, spacing } = shape;
+  const positions = order?.length ?? k;
+  const g = Math.ceil(positions / groupSize);
+  const traits = [order && 'ordered', bias && 'bias', relu && 'relu', spacing && 'spaced out'];
+  const sizes = `${bits} bits, ${m} x ${n} x ${k}, groups of ${groupSize}`;
+  return {
+    name: ['linear_gptq', sizes, ...traits.filter(Boolean)].join(', '),
+    op: 'linear_gptq',
+    tensors: {
+      x: input('hidden', [m, k], normal(k)),
+      codes: input('u8', [n, planeBytes(positions, lowWidth(bits))], bytes(n + k)),
+      high: bits === 3 ? input('u8', [n, planeBytes(positions, 1)], bytes(n)) : null,
+      scales: input('weight', [n, g], normal(g, 0.1)),
+      zeros: input('u8', [n, g], integers(g, 0, 2 ** bits - 1)),
+      order: order ? input('i32', [positions], values(...order)) : null,
+      bias: bias ? input('weight', [n], normal(n)) : null,
+      out: {
+        ...output(wide ? 'f32' : 'hidden', [m, n]),
+        ...(spacing ? { rowStride: spacing } : {}),
+      },
+    },
+    attrs: { bits, group_size: groupSize, activation: relu ? 1 : 0 },
+    hidden: HALVES,
+  };
+}
+
+const linear: OpCase[] = WIDTHS.flatMap((bits) => [
+  linearGptqCase({ bits, m: 1, n: 32, k: 32, groupSize: 32 }),
+  linearGptqCase({ bits, m: 1, n: 96, k: 256, groupSize: 128, bias: true, wide: true }),
+  linearGptqCase({ bits, m: 3, n: 64, k: 160, groupSize: 64, relu: true }),
+  linearGptqCase({ bits, m: 8, n: 33, k: 96, groupSize: 96, spacing: 40 }),
+  linearGptqCase({ bits, m: 9, n: 160, k: 2080, groupSize: 32, bias: true, relu: true }),
+  linearGptqCase({ bits, m: 17, n: 65, k: 128, groupSize: 32, order: mixed(128) }),
+  linearGptqCase({ bits, m: 2, n: 7, k: 45, groupSize: 7 }),
+  linearGptqCase({
+    bits,
+    m: 130,
+    n: 40,
+    k: 64,
+    groupSize: 16,
+    order: [-1, ...mixed(64).slice(0, 50), -1, -1, ...mixed(64).slice(50)],
+    bias: true,
+  }),
+]);
+
+export const gptqCases: readonly OpCase[] = [...repack, ...linear];

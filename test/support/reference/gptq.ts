@@ -1,0 +1,111 @@
+import { given, type HostTensor, type Reference, sizeOf } from './types';
+
+// Jest looks globals up through its sandbox, which is slow in a loop.
+const { floor } = Math;
+
+/** Code `index` of a stream of bits, one bit after the other. */
+function codeAt(bit: (index: number) => number, index: number, bits: number): number {
+  let code = 0;
+  for (let i = 0; i < bits; i++) code += bit(index * bits + i) * 2 ** i;
+  return code;
+}
+
+function bitsOf(word: (index: number) => number): (index: number) => number {
+  return (index) => (word(floor(index / 32)) >>> (index % 32)) & 1;
+}
+
+/** Bytes of a plane: even positions from bit 0 of a word up, odd ones from bit 16 up. */
+function plane(rows: Float64Array[], width: number, field: (code: number) => number): Float64Array {
+  const perWord = 32 / width;
+  const bytes: number[] = [];
+  for (const row of rows) {
+    const words = new Uint32Array((Math.ceil(row.length / 32) * 32) / perWord);
+    for (const [p, code] of row.entries()) {
+      const at = p % perWord;
+      const shift = (at % 2) * 16 + floor(at / 2) * width;
+      words[floor(p / perWord)] =
+        ((words[floor(p / perWord)] as number) | (field(code) << shift)) >>> 0;
+    }
+    bytes.push(...new Uint8Array(words.buffer));
+  }
+  return Float64Array.from(bytes);
+}
+
+export const gptqRepack: Reference = (inputs, { bits = 0, v1 }) => {
+  const qweight = given(inputs, 'qweight');
+  const qzeros = given(inputs, 'qzeros');
+  const scales = given(inputs, 'scales');
+  const [words, n] = sizeOf(qweight);
+  const [g] = sizeOf(scales);
+  const [, zeroWords] = sizeOf(qzeros);
+  const order =
+    inputs.order?.data ?? Float64Array.from({ length: (words * 32) / bits }, (_, i) => i);
+  const groups = inputs.groups?.data ?? Float64Array.from({ length: g }, (_, i) => i);
+  const rows = Array.from({ length: n }, (_, col) => {
+    const bit = bitsOf((word) => qweight.data[word * n + col] as number);
+    return order.map((input) => (input < 0 ? 0 : codeAt(bit, input, bits)));
+  });
+  let ones = 0;
+  for (let shift = 0; shift < 32; shift += bits) ones += 2 ** shift;
+  const zeros: number[] = [];
+  const outScales: number[] = [];
+  for (let col = 0; col < n; col++) {
+    for (const group of groups) {
+      const stored = (word: number) => qzeros.data[group * zeroWords + word] as number;
+      // Widths that divide 32 add whole words, so that carries go from field to field.
+      const whole = v1 && bits !== 3;
+      const field = codeAt(
+        bitsOf((i) => (stored(i) + (whole ? ones : 0)) | 0),
+        col,
+        bits,
+      );
+      zeros.push((field + (v1 && !whole ? 1 : 0)) % 2 ** bits);
+      outScales.push(scales.data[group * n + col] as number);
+    }
+  }
+  return {
+    codes: plane(rows, bits === 3 ? 2 : bits, (code) => (bits === 3 ? code & 3 : code)),
+    ...(bits === 3 ? { high: plane(rows, 1, (code) => code >> 2) } : {}),
+    zeros: Float64Array.from(zeros),
+    out_scales: Float64Array.from(outScales),
+  };
+};
+
+/** Field of a plane at a position, from its bytes. */
+function fieldAt({ data, shape }: HostTensor, row: number, p: number, width: number): number {
+  const perWord = 32 / width;
+  const at = p % perWord;
+  const bit = (at % 2) * 16 + floor(at / 2) * width;
+  const byte = floor(p / perWord) * 4 + floor(bit / 8);
+  return ((data[row * (shape[1] as number) + byte] as number) >> (bit % 8)) & (2 ** width - 1);
+}
+
+export const linearGptq: Reference = (inputs, attrs) => {
+  const { bits = 0, group_size: groupSize = 1, activation } = attrs;
+  const x = given(inputs, 'x');
+  const codes = given(inputs, 'codes');
+  const scales = given(inputs, 'scales');
+  const zeros = given(inputs, 'zeros');
+  const [m, n] = sizeOf(given(inputs, 'out'));
+  const [, k] = sizeOf(x);
+  const [, groups] = sizeOf(scales);
+  const order = inputs.order?.data ?? Float64Array.from({ length: k }, (_, i) => i);
+  const out = new Float64Array(m * n);
+  for (let j = 0; j < n; j++) {
+    const weight = order.map((_, p) => {
+      const group = j * groups + floor(p / groupSize);
+      const low = fieldAt(codes, j, p, bits === 3 ? 2 : bits);
+      const code = low + (inputs.high ? 4 * fieldAt(inputs.high, j, p, 1) : 0);
+      return (scales.data[group] as number) * (code - (zeros.data[group] as number));
+    });
+    for (let i = 0; i < m; i++) {
+      let sum = inputs.bias?.data[j] ?? 0;
+      for (let p = 0; p < order.length; p++) {
+        const input = order[p] as number;
+        if (input >= 0) sum += (x.data[i * k + input] as number) * (weight[p] as number);
+      }
+      out[i * n + j] = activation && sum < 0 ? 0 : sum;
+    }
+  }
+  return { out };
+};
