@@ -28,12 +28,20 @@ endif()
 # Older toolkits lack the newest architectures: leave those out and say so.
 execute_process(COMMAND ${FEWBIT_NVCC} --list-gpu-code
   OUTPUT_VARIABLE known_codes COMMAND_ERROR_IS_FATAL ANY)
+# Compiling to intermediate code is most of the work, so architectures share it where they can: 86 and
+# 89 differ from 80, and 120 from 100, only in what the assembler makes of it.
 set(gencode "")
 set(built_archs "")
 foreach(arch ${FEWBIT_CUDA_ARCHS})
   string(REGEX MATCH "^[0-9]+" number ${arch})
+  set(virtual ${arch})
+  if(arch MATCHES "^8[69]$" AND 80 IN_LIST FEWBIT_CUDA_ARCHS)
+    set(virtual 80)
+  elseif(arch STREQUAL 120 AND 100 IN_LIST FEWBIT_CUDA_ARCHS)
+    set(virtual 100)
+  endif()
   if(known_codes MATCHES "sm_${number}\n")
-    list(APPEND gencode -gencode arch=compute_${arch},code=sm_${arch})
+    list(APPEND gencode -gencode arch=compute_${virtual},code=sm_${arch})
     list(APPEND built_archs ${arch})
   else()
     message(STATUS "CUDA back end: ${FEWBIT_NVCC} cannot compile for sm_${arch}, left out")

@@ -7,7 +7,6 @@
 #include "common/cuda_op.h"
 #include "common/launch.h"
 #include "int8/quantize_rows.cuh"
-#include "int8/quantize_slices.cuh"
 
 namespace fewbit::cuda {
 
@@ -16,41 +15,9 @@ namespace {
 using namespace ops::int8_quantize;
 using int8::Quantize;
 
-constexpr int64_t kMaxSliceRows = 64;
-constexpr int64_t kChunksPerBlock = 1024;  // two a thread
-constexpr int kMaxCluster = 2;             // beyond, two launches on all SMs are faster
 constexpr size_t kMaxCachedRow = 96 * 1024;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// How a call is cut into the slices of one cluster, or blocks = 0 when it is too large for that.
-struct Slices {
-  int blocks = 0;
-  int64_t chunks = 0;
-};
-
-Slices slices_of(const Quantize& q, const Context& context) {
-  const bool row_wise = q.threshold == 0 && q.rows > 1;  // independent rows need no exchange
-  const int max_blocks = context.properties.major >= 9 ? kMaxCluster : 1;
-  const int64_t chunks = divide_up(q.padded_cols, int8::kChunk);
-  const int64_t wanted = divide_up(q.rows * chunks, kChunksPerBlock);
-  if (row_wise || q.rows > kMaxSliceRows || wanted > max_blocks) return {};
-  const int64_t slice =
-      divide_up(divide_up(chunks, wanted), int8::kChunksPerWord) * int8::kChunksPerWord;
-  return {static_cast<int>(wanted), slice};
-}
-
-template <class T, bool Vectors>
-void quantize_by_slices(const Quantize& q, const Slices& slices, Context& context) {
-  Launch config;
-  config.name = "int8_quantize";
-  config.grid = dim3(static_cast<unsigned>(slices.blocks));
-  config.block = dim3(int8::kSliceThreads);
-  config.cluster = slices.blocks;
-  config.shared_bytes = int8::slice_bytes<T>(q.rows, slices.chunks);
-  config.overlap = true;
-  launch(config, context, int8::quantize_slices<T, Vectors>, q, static_cast<int>(slices.chunks));
-}
 
 // Groups of rows that are searched for outliers on their own, to fill the GPU.
 int mark_groups(int64_t rows) {
@@ -58,7 +25,7 @@ int mark_groups(int64_t rows) {
 }
 
 template <class T, bool Vectors>
-void quantize_by_rows(const Quantize& q, uint32_t* words, Context& context) {
+void quantize(const Quantize& q, uint32_t* words, Context& context) {
   int8::MarkedColumns marked{};
   Launch config;
   config.overlap = true;
@@ -82,16 +49,6 @@ void quantize_by_rows(const Quantize& q, uint32_t* words, Context& context) {
   launch(config, context,
          cached ? int8::quantize_rows<T, Vectors, true> : int8::quantize_rows<T, Vectors, false>, q,
          marked);
-}
-
-template <class T, bool Vectors>
-void quantize(const Quantize& q, uint32_t* words, Context& context) {
-  const Slices slices = slices_of(q, context);
-  if (slices.blocks) {
-    quantize_by_slices<T, Vectors>(q, slices, context);
-  } else {
-    quantize_by_rows<T, Vectors>(q, words, context);
-  }
 }
 
 size_t workspace(const OpCall& call, Context&) {

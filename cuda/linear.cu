@@ -13,9 +13,8 @@ using namespace ops::linear;
 
 // Follows from the shape and the device alone, so that a call gives the same result eagerly and in
 // a graph.
-enum class Way { Gemv, Ring, Library, Streaming };
-constexpr int64_t kMaxGemvRows = 4;
-constexpr int64_t kMaxRingRows = 16;
+enum class Way { Gemv, Streaming, Library };
+constexpr int64_t kMaxGemvRows = 1;
 
 Linear linear_of(const OpCall& call) {
   const DType dtype = call[x].dtype;
@@ -56,7 +55,6 @@ bool library_takes_bias(const Linear& linear) {
 
 Way way_of(const Linear& linear, const Context& context) {
   if (linear_aligned(linear) && linear.rows <= kMaxGemvRows) return Way::Gemv;
-  if (linear_aligned(linear) && linear.rows <= kMaxRingRows) return Way::Ring;
   const bool whole = !linear.bias || linear.out_dtype == DType::F32 || library_takes_bias(linear);
   return context.cublaslt && whole ? Way::Library : Way::Streaming;
 }
@@ -99,9 +97,6 @@ void run(const OpCall& call, Context& context) {
   switch (way_of(linear, context)) {
     case Way::Gemv:
       return linear_by_gemv(linear, context);
-    case Way::Ring:
-      if (linear_by_ring(linear, context)) return;
-      break;
     case Way::Library:
       if (linear_by_library(linear, context)) return;
       break;

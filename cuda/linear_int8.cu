@@ -17,10 +17,10 @@ using namespace ops::linear_int8;
 // Which kernel computes a product follows from its rows and the device alone: kernels differ in the
 // last bit of the outlier part, and a call must give the same result eagerly and in a graph. Only
 // the fused kernel's tile shape, which changes no bit, is chosen by timing.
-enum class Way { Gemv, Ring, Fused, Library, Streaming };
-constexpr int64_t kMaxGemvRows = 4;
-constexpr int64_t kMaxRingRows = 16;
-constexpr int64_t kMaxStreamRows = 64;  // then a library product with a separate epilogue is faster
+enum class Way { Gemv, Streaming, Fused, Library };
+constexpr int64_t kMaxGemvRows = 1;
+constexpr int64_t kMaxStreamRows = 16;
+constexpr int64_t kMaxStreamRowsUnfused = 64;  // then a library product with an epilogue is faster
 // int32 sums that exist at a time: few enough to stay partly in L2, many enough to fill the GPU.
 constexpr int64_t kMaxSumBytes = int64_t{96} << 20;
 constexpr int64_t kRowMultiple = 256;
@@ -76,9 +76,9 @@ int64_t chunk_rows(int64_t rows, int64_t weight_rows) {
 
 Way way_of(int64_t rows, const Context& context) {
   if (rows <= kMaxGemvRows) return Way::Gemv;
-  if (rows <= kMaxRingRows) return Way::Ring;
+  if (rows <= kMaxStreamRows) return Way::Streaming;
   if (int8::fused_available(context)) return Way::Fused;
-  return rows > kMaxStreamRows && context.cublaslt ? Way::Library : Way::Streaming;
+  return rows > kMaxStreamRowsUnfused && context.cublaslt ? Way::Library : Way::Streaming;
 }
 
 Tuner::Key key_of(const int8::Product& p) {
@@ -114,9 +114,12 @@ void prepare(const OpCall& call, Context& context) {
   if (p.rows == 0 || p.columns == 0) return;
   const Way way = way_of(p.rows, context);
   if (way == Way::Fused) {
+    // The list of outliers may not have been computed yet.
+    int8::Product timed = p;
+    timed.outliers = nullptr;
     context.tuner.tune(
         key_of(p), int8::fused_variants(p),
-        [&](int variant) { int8::multiply_fused(p, variant, context); }, context);
+        [&](int variant) { int8::multiply_fused(timed, variant, context); }, context);
   } else if (way == Way::Library) {
     for_each_chunk(p, call.workspace, [&](const Product& product, int64_t) {
       context.cublaslt->prepare(product, context.stream);
@@ -142,9 +145,6 @@ void run(const OpCall& call, Context& context) {
   switch (way_of(p.rows, context)) {
     case Way::Gemv:
       return int8::multiply_by_gemv(p, context);
-    case Way::Ring:
-      if (int8::multiply_by_ring(p, context)) return;
-      break;
     case Way::Fused:
       return int8::multiply_fused(
           p, context.tuner.choice(key_of(p), int8::suggest_fused_variant(p, context)), context);

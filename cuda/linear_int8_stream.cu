@@ -1,6 +1,6 @@
 // linear_int8 for few rows: weights straight from memory into the tensor cores.
 #include "common/launch.h"
-#include "common/ring_matmul.cuh"
+#include "common/stream_matmul.cuh"
 #include "int8/linear_int8.h"
 #include "int8/stream_epilogue.cuh"
 
@@ -28,16 +28,14 @@ void launch_stream(const Product& product, Context& context) {
 
 }  // namespace
 
-bool multiply_by_ring(const Product& product, Context& context) {
-  const StreamOperands<int8_t> operands{product.weight, product.codes, product.weight_rows,
-                                        product.rows, product.depth};
-  return product.rows <= 16 &&
-         launch_best_ring<int8_t, StreamEpilogue>("linear_int8", operands, context, product);
-}
-
 void multiply_streaming(const Product& product, Context& context) {
-  if (product.rows <= 16) {
-    launch_stream<1, 2, 2>(product, context);
+  // Two row tiles halve how often X is read; with one, narrow matrices still give every
+  // multiprocessor two blocks.
+  const bool wide = product.columns >= 64 * int64_t{context.properties.multiProcessorCount};
+  if (product.rows <= 8) {
+    launch_stream<1, 1, 4>(product, context);
+  } else if (product.rows <= 16) {
+    wide ? launch_stream<2, 2, 2>(product, context) : launch_stream<1, 2, 4>(product, context);
   } else {
     launch_stream<2, 8, 2>(product, context);
   }

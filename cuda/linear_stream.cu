@@ -1,7 +1,7 @@
 // The 16-bit linear for few rows: weights straight from memory into the tensor cores.
 #include "common/activation.cuh"
 #include "common/launch.h"
-#include "common/ring_matmul.cuh"
+#include "common/stream_matmul.cuh"
 #include "linear/linear.h"
 
 namespace fewbit::cuda {
@@ -29,9 +29,6 @@ struct LinearEpilogue {
     store_float(out, out_dtype, row * columns + column, activate(sum, activation));
   }
 };
-
-template <int, int>
-using RingEpilogue = LinearEpilogue;
 
 template <class T, int RowTiles, int BatchTiles, int Stage, bool Aligned>
 void launch_stream(const StreamOperands<T>& operands, const LinearEpilogue& epilogue,
@@ -72,22 +69,17 @@ bool linear_aligned(const Linear& linear) {
          vector_aligned(linear.weight, linear.depth, bytes);
 }
 
-bool linear_by_ring(const Linear& linear, Context& context) {
-  bool launched = false;
-  with_half(linear.dtype, "linear: x", [&](auto zero) {
-    launched = launch_best_ring<decltype(zero), RingEpilogue>(
-        "linear", operands_of<decltype(zero)>(linear), context, epilogue_of(linear));
-  });
-  return launched;
-}
-
 void linear_streaming(const Linear& linear, Context& context) {
   with_half(linear.dtype, "linear: x", [&](auto zero) {
     using T = decltype(zero);
-    if (linear_aligned(linear)) {
-      launch_stream<T, 2, 8, 1, true>(operands_of<T>(linear), epilogue_of(linear), context);
+    const StreamOperands<T> operands = operands_of<T>(linear);
+    const LinearEpilogue epilogue = epilogue_of(linear);
+    if (!linear_aligned(linear)) {
+      launch_stream<T, 1, 2, 1, false>(operands, epilogue, context);
+    } else if (linear.rows <= 8) {
+      launch_stream<T, 1, 1, 4, true>(operands, epilogue, context);
     } else {
-      launch_stream<T, 1, 2, 1, false>(operands_of<T>(linear), epilogue_of(linear), context);
+      launch_stream<T, 2, 8, 1, true>(operands, epilogue, context);
     }
   });
 }

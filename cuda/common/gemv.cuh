@@ -18,14 +18,15 @@ namespace fewbit::cuda {
 constexpr int kGemvWarps = 4;
 constexpr int kMaxGemvRows = 4;
 
-template <class T> struct GemvOperands {
-  const T *weight; // [weight_rows, cols], rows 16-byte aligned
-  const T *x;      // [Batch, cols], likewise
+template <class T>
+struct GemvOperands {
+  const T* weight;  // [weight_rows, cols], rows 16-byte aligned
+  const T* x;       // [Batch, cols], likewise
   int64_t weight_rows;
   int64_t cols;
 };
 
-__device__ __forceinline__ uint4 load_once(const void *from) {
+__device__ __forceinline__ uint4 load_once(const void* from) {
   uint4 loaded;
   asm volatile("ld.global.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];"
                : "=r"(loaded.x), "=r"(loaded.y), "=r"(loaded.z), "=r"(loaded.w)
@@ -34,8 +35,7 @@ __device__ __forceinline__ uint4 load_once(const void *from) {
 }
 
 // Sums products of 16 bytes of w and x.
-__device__ __forceinline__ void dot(int32_t &sum, const uint4 &w,
-                                    const uint4 &x, int8_t) {
+__device__ __forceinline__ void dot(int32_t& sum, const uint4& w, const uint4& x, int8_t) {
   sum = __dp4a(static_cast<int>(w.x), static_cast<int>(x.x), sum);
   sum = __dp4a(static_cast<int>(w.y), static_cast<int>(x.y), sum);
   sum = __dp4a(static_cast<int>(w.z), static_cast<int>(x.z), sum);
@@ -43,10 +43,9 @@ __device__ __forceinline__ void dot(int32_t &sum, const uint4 &w,
 }
 
 template <class T>
-__device__ __forceinline__ void dot(float &sum, const uint4 &w, const uint4 &x,
-                                    T) {
-  const auto &a = reinterpret_cast<const Vector<T> &>(w);
-  const auto &b = reinterpret_cast<const Vector<T> &>(x);
+__device__ __forceinline__ void dot(float& sum, const uint4& w, const uint4& x, T) {
+  const auto& a = reinterpret_cast<const Vector<T>&>(w);
+  const auto& b = reinterpret_cast<const Vector<T>&>(x);
 #pragma unroll
   for (int i = 0; i < kVectorSize<T>; ++i)
     sum = fmaf(to_float(a.value[i]), to_float(b.value[i]), sum);
@@ -63,28 +62,23 @@ using GemvSum = std::conditional_t<sizeof(T) == 1, int32_t, float>;
 //                                            shares are added up
 //   void store(int64_t column, int64_t row, sum, float extra) const
 template <class T, int Rows, int Batch, int Unroll, class Epilogue>
-__global__ __launch_bounds__(kGemvWarps *
-                             32) void gemv(const GemvOperands<T> p,
-                                           const Epilogue epilogue) {
+__global__ __launch_bounds__(kGemvWarps * 32) void gemv(const GemvOperands<T> p,
+                                                        const Epilogue epilogue) {
   constexpr int kStep = 16 / sizeof(T);
   const int lane = threadIdx.x % 32;
-  const int64_t first =
-      (int64_t{blockIdx.x} * kGemvWarps + threadIdx.x / 32) * Rows;
-  if (first >= p.weight_rows)
-    return; // counts as having waited: it touches nothing
+  const int64_t first = (int64_t{blockIdx.x} * kGemvWarps + threadIdx.x / 32) * Rows;
+  if (first >= p.weight_rows) return;  // counts as having waited: it touches nothing
 
-  const T *row[Rows];
+  const T* row[Rows];
 #pragma unroll
-  for (int r = 0; r < Rows; ++r)
-    row[r] = p.weight + min(first + r, p.weight_rows - 1) * p.cols;
+  for (int r = 0; r < Rows; ++r) row[r] = p.weight + min(first + r, p.weight_rows - 1) * p.cols;
 #if __CUDA_ARCH__ >= 900
   // Towards L2 while the kernel before this one still runs. Unlike a load, a
   // prefetch cannot see data that is about to be overwritten.
   if (lane < Rows) {
-    const auto bytes =
-        static_cast<uint32_t>(min(p.cols * int64_t{sizeof(T)}, int64_t{16384}));
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(
-                     row[0] + lane * p.cols),
+    const auto bytes = static_cast<uint32_t>(min(p.cols * int64_t{sizeof(T)}, int64_t{16384}));
+    const T* from = p.weight + min(first + lane, p.weight_rows - 1) * p.cols;
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from),
                  "r"(bytes)
                  : "memory");
   }
@@ -94,11 +88,9 @@ __global__ __launch_bounds__(kGemvWarps *
 
   GemvSum<T> sums[Rows][Batch] = {};
   float extra[Rows][Batch] = {};
-  if constexpr (Epilogue::kHasPart)
-    epilogue.part(extra, first, lane);
 
-  for (int64_t start = int64_t{lane} * kStep; start < p.cols;
-       start += 32 * kStep * Unroll) {
+  for (int64_t step = 0; step < p.cols; step += 32 * kStep * Unroll) {
+    const int64_t start = step + int64_t{lane} * kStep;
     uint4 w[Unroll][Rows];
 #pragma unroll
     for (int u = 0; u < Unroll; ++u) {
@@ -106,22 +98,22 @@ __global__ __launch_bounds__(kGemvWarps *
 #pragma unroll
       for (int r = 0; r < Rows; ++r) {
         w[u][r] = uint4{0, 0, 0, 0};
-        if (element < p.cols)
-          w[u][r] = load_once(row[r] + element);
+        if (element < p.cols) w[u][r] = load_once(row[r] + element);
       }
+    }
+    // The first weights are on their way.
+    if constexpr (Epilogue::kHasPart) {
+      if (step == 0) epilogue.part(extra, first, lane);
     }
 #pragma unroll
     for (int u = 0; u < Unroll; ++u) {
       const int64_t element = start + u * 32 * kStep;
-      if (element >= p.cols)
-        break;
+      if (element >= p.cols) break;
 #pragma unroll
       for (int b = 0; b < Batch; ++b) {
-        const uint4 x =
-            *reinterpret_cast<const uint4 *>(p.x + b * p.cols + element);
+        const uint4 x = *reinterpret_cast<const uint4*>(p.x + b * p.cols + element);
 #pragma unroll
-        for (int r = 0; r < Rows; ++r)
-          dot(sums[r][b], w[u][r], x, T{});
+        for (int r = 0; r < Rows; ++r) dot(sums[r][b], w[u][r], x, T{});
       }
     }
   }
@@ -132,9 +124,7 @@ __global__ __launch_bounds__(kGemvWarps *
 #pragma unroll
   for (int i = 0; i < Rows * Batch; ++i) {
     const auto total = warp_reduce(sums[i / Batch][i % Batch], Sum{});
-    const float part = Epilogue::kHasPart
-                           ? warp_reduce(extra[i / Batch][i % Batch], Sum{})
-                           : 0.0f;
+    const float part = Epilogue::kHasPart ? warp_reduce(extra[i / Batch][i % Batch], Sum{}) : 0.0f;
     if (lane == i) {
       sum = total;
       rest = part;
@@ -148,14 +138,13 @@ __global__ __launch_bounds__(kGemvWarps *
 
 // Launches gemv for 1 to kMaxGemvRows rows.
 template <class T, class Epilogue>
-void launch_gemv(const char *name, const GemvOperands<T> &operands,
-                 int64_t rows, const Epilogue &epilogue, Context &context) {
+void launch_gemv(const char* name, const GemvOperands<T>& operands, int64_t rows,
+                 const Epilogue& epilogue, Context& context) {
   const auto with = [&](auto kernel, int rows_per_warp) {
     const int64_t per_block = int64_t{kGemvWarps} * rows_per_warp;
     Launch config;
     config.name = name;
-    config.grid = dim3(static_cast<unsigned>(
-        (operands.weight_rows + per_block - 1) / per_block));
+    config.grid = dim3(static_cast<unsigned>((operands.weight_rows + per_block - 1) / per_block));
     config.block = dim3(kGemvWarps * 32);
     config.overlap = true;
     launch(config, context, kernel, operands, epilogue);
@@ -171,4 +160,4 @@ void launch_gemv(const char *name, const GemvOperands<T> &operands,
   }
 }
 
-} // namespace fewbit::cuda
+}  // namespace fewbit::cuda

@@ -162,10 +162,10 @@ __global__ __launch_bounds__(kFusedThreads, 1) void fused_matmul(
     }
     for (int i = 0; i < 2; ++i) {
       barrier_init(shared.outliers_full[i], kStagerThreads);
-      barrier_init(shared.outliers_empty[i], kConsumerWarps);
+      barrier_init(shared.outliers_empty[i], kConsumerThreads);
     }
     barrier_init(shared.terms_full, kStagerThreads);
-    barrier_init(shared.terms_empty, kConsumerWarps);
+    barrier_init(shared.terms_empty, kConsumerThreads);
     barrier_init_fence();
     // Weights on their way to L2 while the kernel before this one runs. Unlike a copy, a prefetch
     // cannot see data that is about to be overwritten.
@@ -321,8 +321,7 @@ __global__ __launch_bounds__(kFusedThreads, 1) void fused_matmul(
           for (int first = 0; first < schedule.count; first += kOutlierChunk, ++handed) {
             wait(shared.outliers_full[handed % 2], handed / 2 & 1);
             add_outliers(p, values, shared.outliers[handed % 2], part.row, column_of);
-            __syncwarp();
-            if (lane == 0 && (!schedule.once || slice == Shape::kSlices - 1)) {
+            if (!schedule.once || slice == Shape::kSlices - 1) {
               arrive(shared.outliers_empty[handed % 2]);
             }
           }
@@ -340,8 +339,7 @@ __global__ __launch_bounds__(kFusedThreads, 1) void fused_matmul(
         });
       }
       chunk += schedule.hand_overs * schedule.repeats();
-      __syncwarp();
-      if (lane == 0) arrive(shared.terms_empty);
+      arrive(shared.terms_empty);
     }
   }
   // Nobody leaves while another block may still read its shared memory or signal its barriers.

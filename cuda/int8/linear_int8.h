@@ -12,9 +12,7 @@ struct Product;
 // linear_int8_gemv.cu: dot products, for up to four rows.
 void multiply_by_gemv(const Product& product, Context& context);
 
-// linear_int8_stream.cu: a ring of weights in shared memory for up to 16 rows, false when it cannot
-// run; and what is right for any number of rows on any device.
-bool multiply_by_ring(const Product& product, Context& context);
+// linear_int8_stream.cu: best for a few rows, right for any number on any device.
 void multiply_streaming(const Product& product, Context& context);
 
 // linear_int8_fused.cu: wgmma with everything in one kernel, for compute capability 9.0. Its

@@ -40,36 +40,68 @@ struct alignas(16) OutlierTile {
   OutlierMatrix<Columns> weight;
 };
 
-// Threads 0 .. Threads - 1 fill the tile with outliers first .. first + 15. Those of the other pass
-// and those past count become zeros in both operands, so that an infinity meets no zero weight.
-template <int Threads, int Rows, int Columns>
-__device__ __forceinline__ void stage_outliers(const Product& p, OutlierTile<Rows, Columns>& tile,
-                                               OutlierPass pass, int first, int count,
-                                               int64_t first_row, int64_t first_column,
-                                               int thread) {
-  static_assert(Threads % kOutlierChunk == 0);
-  // A thread stays with one outlier.
-  const int place = thread % kOutlierChunk;
+// Fills outliers first .. first + Places - 1 of the tile; a thread stays with one of them.
+template <int Threads, int Places, int Rows, int Columns>
+__device__ __forceinline__ void stage_places(const Product& p, OutlierTile<Rows, Columns>& tile,
+                                             OutlierPass pass, int first, int count,
+                                             int64_t first_row, int64_t first_column, int thread) {
+  constexpr int kStep = Threads / Places;
+  constexpr int kBatch = 12;  // gathers of a thread under way at once
+  const int place = thread % Places, start = thread / Places;
   const int outlier = first + place < count ? p.outliers[first + place] : -1;
   const int slot = outlier >= 0 ? p.slot_of(outlier) : -1;
   const bool as_code = slot < 0 && !p.bitsandbytes;
   const bool included = outlier >= 0 && as_code == (pass == OutlierPass::Codes);
   const bool bfloat16 = p.x.dtype == DType::BF16;
-#pragma unroll 4
-  for (int i = thread / kOutlierChunk; i < Rows; i += Threads / kOutlierChunk) {
-    const int64_t row = first_row + i;
-    const bool present = included && row < p.rows;
-    tile.x.store(i, place, present ? p.x[row * p.x_columns + outlier] : 0.0f, bfloat16);
-  }
-#pragma unroll 4
-  for (int i = thread / kOutlierChunk; i < Columns; i += Threads / kOutlierChunk) {
-    const int64_t column = first_column + i;
-    float value = 0;
-    if (included && column < p.columns) {
-      value = as_code ? static_cast<float>(p.weight[column * p.depth + outlier])
-                      : p.outlier_weight(column, outlier, slot);
+  float values[kBatch];
+  for (int batch = start; batch < Rows; batch += kStep * kBatch) {
+    if (included) {
+      p.x.gather(
+          [&](int i) {
+            return min(first_row + batch + i * kStep, p.rows - 1) * p.x_columns + outlier;
+          },
+          values);
     }
-    tile.weight.store(i, place, value, bfloat16);
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int row = batch + i * kStep;
+      if (row < Rows) tile.x.store(row, place, included ? values[i] : 0.0f, bfloat16);
+    }
+  }
+  for (int batch = start; batch < Columns; batch += kStep * kBatch) {
+    if (included) {
+      p.gather_outlier_weights(
+          [&](int i) { return min(first_column + batch + i * kStep, p.columns - 1); }, outlier,
+          slot, as_code, values);
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int column = batch + i * kStep;
+      if (column < Columns) tile.weight.store(column, place, included ? values[i] : 0.0f, bfloat16);
+    }
+  }
+}
+
+// Threads 0 .. Threads - 1 fill the tile with outliers first .. first + 15. Those of the other pass
+// and those past count become zeros in both operands, so that an infinity meets no zero weight.
+// Rows and columns past the end repeat the last ones.
+template <int Threads, int Rows, int Columns>
+__device__ __forceinline__ void stage_outliers(const Product& p, OutlierTile<Rows, Columns>& tile,
+                                               OutlierPass pass, int first, int count,
+                                               int64_t first_row, int64_t first_column,
+                                               int thread) {
+  if (count - first > kOutlierChunk / 2) {
+    return stage_places<Threads, kOutlierChunk>(p, tile, pass, first, count, first_row,
+                                                first_column, thread);
+  }
+  // The usual few: all threads share the first half of the places, and the second stays empty.
+  constexpr int kHalf = kOutlierChunk / 2;
+  stage_places<Threads, kHalf>(p, tile, pass, first, count, first_row, first_column, thread);
+  for (int i = thread; i < Rows * kHalf; i += Threads) {
+    tile.x.store(i / kHalf, kHalf + i % kHalf, 0.0f, false);
+  }
+  for (int i = thread; i < Columns * kHalf; i += Threads) {
+    tile.weight.store(i / kHalf, kHalf + i % kHalf, 0.0f, false);
   }
 }
 

@@ -10,8 +10,32 @@ namespace fewbit::cuda::int8 {
 struct FloatTensor {
   const void* data = nullptr;
   DType dtype = DType::F32;
+
   __device__ __forceinline__ float operator[](int64_t index) const {
     return load_float(data, dtype, index);
+  }
+
+  // values[i] = the element at index_of(i), all loads under way at once.
+  template <int Count, class IndexOf>
+  __device__ __forceinline__ void gather(IndexOf index_of, float (&values)[Count]) const {
+    switch (dtype) {
+      case DType::F16:
+        return gather_as<__half>(index_of, values);
+      case DType::BF16:
+        return gather_as<__nv_bfloat16>(index_of, values);
+      default:
+        return gather_as<float>(index_of, values);
+    }
+  }
+
+ private:
+  template <class T, int Count, class IndexOf>
+  __device__ __forceinline__ void gather_as(IndexOf index_of, float (&values)[Count]) const {
+    T loaded[Count];
+#pragma unroll
+    for (int i = 0; i < Count; ++i) loaded[i] = static_cast<const T*>(data)[index_of(i)];
+#pragma unroll
+    for (int i = 0; i < Count; ++i) values[i] = to_float(loaded[i]);
   }
 };
 
@@ -56,6 +80,26 @@ struct Product {
     const float code = static_cast<float>(weight[column * depth + outlier]);
     const float value = __fdiv_rn(code * weight_scales[column], 127.0f);
     return bitsandbytes ? round_to(rounding, value) : value;
+  }
+
+  // The same for several columns, all loads under way at once. As codes: without their scales.
+  template <int Count, class ColumnOf>
+  __device__ __forceinline__ void gather_outlier_weights(ColumnOf column_of, int outlier, int slot,
+                                                         bool as_codes,
+                                                         float (&values)[Count]) const {
+    if (slot >= 0) return kept.gather([&](int i) { return slot * columns + column_of(i); }, values);
+    int8_t codes_of[Count];
+    float scale[Count];
+#pragma unroll
+    for (int i = 0; i < Count; ++i) {
+      codes_of[i] = weight[column_of(i) * depth + outlier];
+      scale[i] = as_codes ? 127.0f : weight_scales[column_of(i)];
+    }
+#pragma unroll
+    for (int i = 0; i < Count; ++i) {
+      values[i] = __fdiv_rn(static_cast<float>(codes_of[i]) * scale[i], 127.0f);
+      if (bitsandbytes) values[i] = round_to(rounding, values[i]);
+    }
   }
 
   // acc * sx * sw / 127^2 + bias, rounded in mode 1.

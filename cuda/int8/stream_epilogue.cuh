@@ -2,8 +2,6 @@
 // and weights while the others read the weights.
 #pragma once
 
-#include <algorithm>
-
 #include "product.cuh"
 
 namespace fewbit::cuda::int8 {
@@ -29,8 +27,28 @@ struct StreamEpilogue {
   __device__ __forceinline__ void stage(Shared& shared, int64_t first_column, int64_t first_row,
                                         int thread) const {
     constexpr int kThreads = kWarps * 32;
+    constexpr int kStep = kThreads / kStaged;  // a thread stays with one outlier
     const int count = p.outliers_here();
+    const int place = thread % kStaged, start = thread / kStaged;
     if (thread == 0) shared.count = count;
+    if (place < count) {
+      const int outlier = p.outliers[place];
+      float x[kRows / kStep], weight[kColumns / kStep];
+      p.x.gather(
+          [&](int i) {
+            return min(first_row + start + i * kStep, p.rows - 1) * p.x_columns + outlier;
+          },
+          x);
+      p.gather_outlier_weights(
+          [&](int i) { return min(first_column + start + i * kStep, p.columns - 1); }, outlier,
+          p.slot_of(outlier), false, weight);
+#pragma unroll
+      for (int i = 0; i < kRows / kStep; ++i) shared.x[place][start + i * kStep] = x[i];
+#pragma unroll
+      for (int i = 0; i < kColumns / kStep; ++i) {
+        shared.weight[place][start + i * kStep] = weight[i];
+      }
+    }
     for (int i = thread; i < kRows; i += kThreads) {
       shared.scale[i] = p.scales[min(first_row + i, p.rows - 1)];
     }
@@ -38,19 +56,6 @@ struct StreamEpilogue {
       const int64_t column = min(first_column + i, p.columns - 1);
       shared.weight_scale[i] = p.weight_scales[column];
       shared.bias[i] = p.bias.data ? p.bias[column] : 0.0f;
-    }
-    const int staged = min(count, kStaged);
-#pragma unroll 4
-    for (int i = thread; i < staged * kColumns; i += kThreads) {
-      const int outlier = p.outliers[i / kColumns];
-      const int64_t column = min(first_column + i % kColumns, p.columns - 1);
-      shared.weight[i / kColumns][i % kColumns] =
-          p.outlier_weight(column, outlier, p.slot_of(outlier));
-    }
-#pragma unroll 4
-    for (int i = thread; i < staged * kRows; i += kThreads) {
-      const int64_t row = min(first_row + i % kRows, p.rows - 1);
-      shared.x[i / kRows][i % kRows] = p.x[row * p.x_columns + p.outliers[i / kRows]];
     }
   }
 

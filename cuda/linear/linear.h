@@ -25,9 +25,7 @@ bool linear_aligned(const Linear& linear);
 // linear_gemv.cu: dot products, for up to four aligned rows.
 void linear_by_gemv(const Linear& linear, Context& context);
 
-// linear_stream.cu: a ring of weights in shared memory for up to 16 aligned rows, false when it
-// cannot run; and what is right for any number of rows and alignment.
-bool linear_by_ring(const Linear& linear, Context& context);
+// linear_stream.cu: for a few rows, and right for any number of rows and alignment.
 void linear_streaming(const Linear& linear, Context& context);
 
 // linear_bias.cu: out = activation(out + bias) in place, what a library product left to do.

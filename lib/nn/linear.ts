@@ -57,9 +57,14 @@ export class Linear implements LinearModule {
     }
   }
 
-  forward(x: Tensor, options: LinearOptions = {}): Tensor {
+  /** float[N, K], once loaded. */
+  get weight(): Tensor {
     if (!this.#weight) throw new FewbitError('ERR_FEWBIT_STATE', `${this.name} is not loaded`);
-    return ops.linear(x, this.#weight, this.#bias, options);
+    return this.#weight;
+  }
+
+  forward(x: Tensor, options: LinearOptions = {}): Tensor {
+    return ops.linear(x, this.weight, this.#bias, options);
   }
 
   dispose(): void {

@@ -3,6 +3,7 @@ export * from './elementwise';
 export * from './embedding';
 export * from './gather';
 export * from './gptq';
+export * from './gptq-quantize';
 export * from './int8';
 export * from './linear';
 export * from './norm';

@@ -64,7 +64,7 @@ function isHead({ name }: StoredTensor): boolean {
   return name === 'lm_head.weight';
 }
 
-function withProgress(
+export function withProgress(
   tensors: readonly StoredTensor[],
   onProgress: SaveOptions['onProgress'],
 ): TensorSource[] {
@@ -95,13 +95,13 @@ async function saveOutlierColumns(
   else await writeSafetensors(path, withProgress(tensors, undefined), { format: 'fewbit' });
 }
 
-async function replaceFile(path: string, content: unknown): Promise<void> {
+export async function replaceFile(path: string, content: unknown): Promise<void> {
   const temporary = `${path}.${process.pid}.tmp`;
   await writeFile(temporary, `${JSON.stringify(content, null, 2)}\n`);
   await rename(temporary, path);
 }
 
-async function copyOthers(from: string, to: string): Promise<void> {
+export async function copyOthers(from: string, to: string): Promise<void> {
   for (const name of await readdir(from)) {
     if (!COPIED.some((pattern) => pattern.test(name))) continue;
     await copyFile(join(from, name), join(to, `${name}.tmp`));

@@ -1,6 +1,7 @@
 import { attentionCases } from './attention';
 import { elementwiseCases, linearCases } from './elementwise';
 import { gptqCases } from './gptq';
+import { gptqQuantizeCases } from './gptq-quantize';
 import { int8QuantizeCases } from './int8-quantize';
 import { exactInt8Cases, linearInt8Cases } from './linear-int8';
 import { lookupCases } from './lookup';
@@ -19,5 +20,6 @@ export const opCases: readonly OpCase[] = [
   ...linearInt8Cases,
   ...exactInt8Cases,
   ...gptqCases,
+  ...gptqQuantizeCases,
   ...sampleCases,
 ];

@@ -36,6 +36,7 @@ const schema = z.looseObject({
 
 interface Override {
   pattern: RegExp;
+  skip: boolean;
   layer: Partial<GptqLayerConfig>;
 }
 
@@ -76,6 +77,11 @@ export class GptqCheckpointConfig {
   layerConfig(name: string): GptqLayerConfig {
     const override = this.#overrides.find(({ pattern }) => pattern.test(name));
     return { ...this.layer, ...override?.layer };
+  }
+
+  /** Whether `dynamic` leaves a layer in full precision. */
+  skips(name: string): boolean {
+    return this.#overrides.find(({ pattern }) => pattern.test(name))?.skip ?? false;
   }
 
   /**
@@ -160,7 +166,7 @@ function overrideOf(key: string, own: z.output<z.ZodObject<typeof layerKeys>>): 
   if (typeof own.sym === 'boolean') layer.sym = own.sym;
   try {
     // As Python's re.match: from the beginning of the name, not to its end.
-    return { pattern: new RegExp(`^(?:${source})`), layer };
+    return { pattern: new RegExp(`^(?:${source})`), skip: key.startsWith('-:'), layer };
   } catch (cause) {
     throw new CheckpointError(`the pattern '${key}' of 'dynamic' is no regular expression`, {
       cause,

@@ -53,13 +53,8 @@ export class LinearGptq implements LinearModule {
   }
 
   async load(): Promise<void> {
-    const { zeroFormat, trustedZeros } = this.#config;
-    for (const layer of this.layers) {
-      const { sym } = this.#config.layerConfig(layer.name);
-      const doubtful = !sym && !trustedZeros && zeroFormat === 'gptq';
-      if (doubtful && (await hasWrappedZeros(this.#context, layer))) warnOfZeros(layer.name);
-    }
-    this.#weights = await loadWeights(this.#context, this.layers, zeroFormat);
+    for (const layer of this.layers) await this.checkZeros(layer);
+    this.#weights = await loadWeights(this.#context, this.layers, this.#config.zeroFormat);
   }
 
   forward(x: Tensor, options: LinearOptions = {}): Tensor {
@@ -94,7 +89,19 @@ export class LinearGptq implements LinearModule {
       );
     });
   }
+
+  private async checkZeros(layer: StoredLayer): Promise<void> {
+    const { zeroFormat, trustedZeros } = this.#config;
+    const { sym } = this.#config.layerConfig(layer.name);
+    if (sym || trustedZeros || zeroFormat !== 'gptq' || warned.has(this.#config)) return;
+    if (!(await hasWrappedZeros(this.#context, layer))) return;
+    warned.add(this.#config);
+    warnOfZeros(layer.name);
+  }
 }
+
+/** Checkpoints whose zero points have been warned of. */
+const warned = new WeakSet<GptqCheckpointConfig>();
 
 function tensorsOf(weights: readonly LoadedWeight[]): Tensor[] {
   return weights.flatMap(({ weight }) =>

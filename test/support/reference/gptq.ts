@@ -1,4 +1,6 @@
-import { given, type HostTensor, type Reference, sizeOf } from './types';
+import type { HostTensor } from '../host-tensor';
+import { plainFactor, plainQuantize } from './gptq-quantizer';
+import { fromRows, given, type Reference, rowOf, sizeOf } from './types';
 
 // Jest looks globals up through its sandbox, which is slow in a loop.
 const { floor } = Math;
@@ -108,4 +110,64 @@ export const linearGptq: Reference = (inputs, attrs) => {
     }
   }
   return { out };
+};
+
+export const gptqHessian: Reference = (inputs, { keep = 0, scale = 0 }) => {
+  const x = given(inputs, 'x');
+  const h = given(inputs, 'h');
+  const [rows, k] = sizeOf(x);
+  const out = h.data.map((value) => value * keep);
+  for (let row = 0; row < rows; row++) {
+    const values = rowOf(x, row);
+    for (let i = 0; i < k * k; i++) {
+      const product = (values[floor(i / k)] as number) * (values[i % k] as number);
+      out[i] = (out[i] as number) + scale * product;
+    }
+  }
+  return { h: out };
+};
+
+const rowsOf = (tensor: HostTensor): number[][] =>
+  Array.from({ length: sizeOf(tensor)[0] }, (_, row) => Array.from(rowOf(tensor, row)));
+
+export const gptqFactor: Reference = (inputs, attrs) => {
+  const { ordering = 0, group_size: size = 1, damp = 0 } = attrs;
+  const { u, order, dead } = plainFactor(rowsOf(given(inputs, 'h')), { damp, ordering, size });
+  return {
+    factor: fromRows(u),
+    order: Float64Array.from(order),
+    dead: Float64Array.from(dead, Number),
+    used: Float64Array.of(damp),
+  };
+};
+
+export const gptqQuantize: Reference = (inputs, attrs) => {
+  const { bits = 0, group_size: groupSize = 0, sym, grouping = 0, mse = 0 } = attrs;
+  const weight = rowsOf(given(inputs, 'w'));
+  const columns = Array.from((weight[0] as number[]).keys());
+  const factor = {
+    u: inputs.factor
+      ? rowsOf(inputs.factor)
+      : columns.map((i) => columns.map((j) => (i === j ? 1 : 0))),
+    order: Array.from(inputs.order?.data ?? columns),
+    dead: columns.map((i) => inputs.dead?.data[i] === 1),
+  };
+  const options = { bits, groupSize, sym: sym === 1, grouping, mse };
+  const { codes, scales, zeros, loss, order } = plainQuantize(weight, factor, options);
+  const size = groupSize || columns.length;
+  const values = codes.map((row, n) =>
+    row.map((code, column) => {
+      const at = grouping === 0 ? order.indexOf(column) : column;
+      const group = floor(at / size);
+      const [scale, zero] = [scales[n]?.[group], zeros[n]?.[group]] as [number, number];
+      return scale * (code - zero);
+    }),
+  );
+  return {
+    w: fromRows(values),
+    codes: fromRows(codes),
+    scales: fromRows(scales),
+    zeros: fromRows(zeros),
+    loss: Float64Array.from(loss),
+  };
 };

@@ -4,7 +4,7 @@ import { hostTensor } from '../host-tensor';
 import { dtypeOf, type Outputs, type RunDTypes, roundingOf, trimmed } from '../run-case';
 import { attention, cacheAppend } from './attention';
 import { add, cast, layerNorm, linear, rmsNorm, scaleColumns, siluMul } from './elementwise';
-import { gptqRepack, linearGptq } from './gptq';
+import { gptqFactor, gptqHessian, gptqQuantize, gptqRepack, linearGptq } from './gptq';
 import { int8ColumnError, int8Quantize, linearInt8 } from './int8';
 import {
   decodeAdvance,
@@ -27,6 +27,9 @@ export const references: Readonly<Record<string, Reference>> = {
   fill_random: fillRandom,
   gather_columns: gatherColumns,
   gather_rows: gatherRows,
+  gptq_factor: gptqFactor,
+  gptq_hessian: gptqHessian,
+  gptq_quantize: gptqQuantize,
   gptq_repack: gptqRepack,
   int8_column_error: int8ColumnError,
   int8_quantize: int8Quantize,
