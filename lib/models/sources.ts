@@ -104,7 +104,9 @@ export class RandomSource implements WeightSource {
   load(name: string, into: Tensor): Command {
     if (/norm\.weight$/.test(name)) return this.gains(into);
     const tensors = [into.handle];
-    return { kind: 'run', op: 'fill_random', tensors, attrs: [this.#seed++, 0.02] };
+    // Small enough that products of two projections (a gated MLP) bring no outliers of their own.
+    const deviation = 0.5 / Math.sqrt(into.shape[into.shape.length - 1] ?? 1);
+    return { kind: 'run', op: 'fill_random', tensors, attrs: [this.#seed++, deviation] };
   }
 
   async scalar(): Promise<undefined> {

@@ -27,6 +27,7 @@ void OpenDevice::close() {
   queue_.reset();
   channel_->close();
   arena_.reset();
+  backend_->release_all();
 }
 
 void OpenDevice::on_environment_end(void* self) { static_cast<OpenDevice*>(self)->close(); }

@@ -1,6 +1,7 @@
 #include "backend.h"
 
 #include "../cpu/cpu_op.h"
+#include "tensor.h"
 
 namespace fewbit {
 
@@ -18,6 +19,21 @@ void Backend::release(void* data, size_t bytes) {
   if (!data) return;
   do_release(data, bytes);
   used_ -= bytes;
+}
+
+void Backend::enlist(Storage* storage) {
+  std::lock_guard<std::mutex> lock(storages_mutex_);
+  storages_.insert(storage);
+}
+
+void Backend::delist(Storage* storage) {
+  std::lock_guard<std::mutex> lock(storages_mutex_);
+  storages_.erase(storage);
+}
+
+void Backend::release_all() {
+  std::lock_guard<std::mutex> lock(storages_mutex_);
+  for (Storage* storage : storages_) storage->drop();
 }
 
 BoundCall bind_call(Backend& backend, const std::string& op, const OpCall& call, int tensor_count,

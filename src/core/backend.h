@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "abi.h"
@@ -13,6 +14,7 @@
 namespace fewbit {
 
 class MappedFile;
+class Storage;
 
 // An op with its tensors and attributes filled in, bound to one back end's implementation.
 struct BoundCall {
@@ -47,6 +49,13 @@ class Backend {
   void release(void* data, size_t bytes);
   size_t used() const { return used_; }
   size_t peak() const { return peak_; }
+
+  // (any) Every storage with memory of its own, so that closing the device can free them all: a handle
+  // that nobody disposed must not keep gigabytes until the garbage collector comes by.
+  void enlist(Storage* storage);
+  void delist(Storage* storage);
+  // No work may be under way. Storages that are still there throw when they are used.
+  void release_all();
 
   // In order with other work. A copy to or from the host is done when it returns.
   // Whether allocate() gives zeroed memory.
@@ -86,6 +95,8 @@ class Backend {
 
  private:
   std::recursive_mutex mutex_;
+  std::mutex storages_mutex_;
+  std::unordered_set<Storage*> storages_;
   std::atomic<size_t> used_{0};
   std::atomic<size_t> peak_{0};
 };

@@ -5,6 +5,7 @@ namespace fewbit {
 Storage::Storage(std::shared_ptr<Backend> backend, size_t bytes)
     : backend_(std::move(backend)), bytes_(bytes) {
   data_ = static_cast<char*>(backend_->allocate(bytes));
+  backend_->enlist(this);
 }
 
 std::shared_ptr<Storage> Storage::planned(std::shared_ptr<Backend> backend, size_t bytes) {
@@ -16,7 +17,16 @@ std::shared_ptr<Storage> Storage::planned(std::shared_ptr<Backend> backend, size
 }
 
 Storage::~Storage() {
-  if (!planned_) backend_->release(data_, bytes_);
+  if (planned_) return;
+  backend_->delist(this);
+  if (!dropped_) backend_->release(data_, bytes_);
+}
+
+void Storage::drop() {
+  if (dropped_) return;
+  dropped_ = true;
+  backend_->release(data_, bytes_);
+  data_ = nullptr;
 }
 
 void Storage::place(std::shared_ptr<Storage> arena, size_t offset) {
@@ -25,6 +35,9 @@ void Storage::place(std::shared_ptr<Storage> arena, size_t offset) {
 }
 
 char* Storage::data() const {
+  if (dropped_ || (arena_ && arena_->dropped_)) {
+    throw Error("ERR_FEWBIT_DISPOSED", "this tensor's device was disposed");
+  }
   if (planned_ && !arena_ && bytes_ > 0) {
     throw Error("ERR_FEWBIT_STATE",
                 "this tensor belongs to a program that is still being recorded: it has no values "

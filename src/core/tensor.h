@@ -20,10 +20,12 @@ class Storage {
   Storage& operator=(const Storage&) = delete;
 
   void place(std::shared_ptr<Storage> arena, size_t offset);
+  // Gives the memory back before the storage itself goes, when its device is closed.
+  void drop();
   bool is_planned() const { return planned_; }
   Backend& backend() const { return *backend_; }
   size_t bytes() const { return bytes_; }
-  // Throws when a planned storage has no place yet.
+  // Throws when a planned storage has no place yet, or the device is closed.
   char* data() const;
 
  private:
@@ -34,6 +36,7 @@ class Storage {
   char* data_ = nullptr;
   size_t bytes_ = 0;
   bool planned_ = false;
+  bool dropped_ = false;
 };
 
 struct Tensor {

@@ -6,6 +6,9 @@ import { expectOutputs } from '../support/compare';
 import { describeGpu } from '../support/gpu';
 import { runCase } from '../support/run-case';
 
+/** GPTQ runs on the CPU only so far; a kernel that is added must leave this list. */
+const CPU_ONLY = ['gptq_repack', 'linear_gptq', 'gptq_factor', 'gptq_hessian', 'gptq_quantize'];
+
 describeGpu('on CUDA', () => {
   let cpu: Device;
   let cuda: Device;
@@ -19,10 +22,11 @@ describeGpu('on CUDA', () => {
   });
 
   test('no op is missing', () => {
-    expect(doctor().missingCudaOps).toEqual([]);
+    expect(doctor().missingCudaOps.sort()).toEqual([...CPU_ONLY].sort());
   });
 
-  const runs = opCases.flatMap((opCase) =>
+  const cases = opCases.filter(({ op }) => !CPU_ONLY.includes(op));
+  const runs = cases.flatMap((opCase) =>
     opCase.hidden.map((hidden) => [opCase.name, hidden, opCase] as const),
   );
 
