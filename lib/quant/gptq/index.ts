@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../checkpoint/json';
-import { CheckpointError } from '../../errors';
+import { CheckpointError, UnsupportedError } from '../../errors';
 import type { LinearModule, LinearSpec } from '../../nn/linear-module';
 import type { ModuleContext } from '../../nn/module';
 import type { QuantizationMethod } from '../method';
@@ -37,6 +37,12 @@ export class GptqMethod implements QuantizationMethod {
   }
 
   create(context: ModuleContext, spec: LinearSpec): LinearModule {
+    if (context.device.type === 'cuda') {
+      throw new UnsupportedError(
+        `${spec.parts[0]?.name} is quantized by GPTQ, which runs on the CPU only so far: load the ` +
+          "model with device: 'cpu'",
+      );
+    }
     return new LinearGptq(context, spec, this.config);
   }
 
