@@ -16,6 +16,7 @@ using namespace ops::int8_quantize;
 using int8::Quantize;
 
 constexpr size_t kMaxCachedRow = 96 * 1024;
+constexpr int kResidentBlocks = 8;  // of int8::kRowThreads on a multiprocessor
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -43,12 +44,13 @@ void quantize(const Quantize& q, uint32_t* words, Context& context) {
   const bool cached = word_bytes + row_bytes <= kMaxCachedRow;
   const bool list = q.count || q.stats;
   config.name = "int8_quantize";
-  config.grid = dim3(static_cast<unsigned>(q.rows + (list ? 1 : 0)));
+  const int64_t resident = int64_t{kResidentBlocks} * context.properties.multiProcessorCount;
+  config.grid = dim3(static_cast<unsigned>(std::min(q.rows, resident) + (list ? 1 : 0)));
   config.block = dim3(int8::kRowThreads);
   config.shared_bytes = word_bytes + (cached ? row_bytes : 0);
   launch(config, context,
          cached ? int8::quantize_rows<T, Vectors, true> : int8::quantize_rows<T, Vectors, false>, q,
-         marked);
+         marked, list);
 }
 
 size_t workspace(const OpCall& call, Context&) {

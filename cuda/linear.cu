@@ -14,7 +14,10 @@ using namespace ops::linear;
 // Follows from the shape and the device alone, so that a call gives the same result eagerly and in
 // a graph.
 enum class Way { Gemv, Streaming, Library };
-constexpr int64_t kMaxGemvRows = 1;
+constexpr int64_t kMaxGemvRows = 4;
+// Small weights are read in so little time that what counts is how a kernel starts and ends.
+constexpr int64_t kMaxStreamRows = 4;
+constexpr int64_t kMaxStreamBytes = int64_t{40} << 20;
 
 Linear linear_of(const OpCall& call) {
   const DType dtype = call[x].dtype;
@@ -25,8 +28,8 @@ Linear linear_of(const OpCall& call) {
   }
   if (call[weight].dtype != dtype) {
     throw Error("ERR_FEWBIT_DTYPE", std::string("linear: on CUDA the weight must have the dtype of "
-                                                "x (") + name_of(dtype) + "), not " +
-                                        name_of(call[weight].dtype));
+                                                "x (") +
+                                        name_of(dtype) + "), not " + name_of(call[weight].dtype));
   }
   Linear linear{};
   linear.dtype = dtype;
@@ -54,9 +57,14 @@ bool library_takes_bias(const Linear& linear) {
 }
 
 Way way_of(const Linear& linear, const Context& context) {
-  if (linear_aligned(linear) && linear.rows <= kMaxGemvRows) return Way::Gemv;
+  const bool aligned = linear_aligned(linear);
+  const int64_t weight_bytes = linear.columns * linear.depth * 2;
+  if (aligned && linear.rows <= kMaxStreamRows && weight_bytes <= kMaxStreamBytes) {
+    return Way::Streaming;
+  }
   const bool whole = !linear.bias || linear.out_dtype == DType::F32 || library_takes_bias(linear);
-  return context.cublaslt && whole ? Way::Library : Way::Streaming;
+  if (context.cublaslt && whole) return Way::Library;
+  return aligned && linear.rows <= kMaxGemvRows ? Way::Gemv : Way::Streaming;
 }
 
 Product product_of(const Linear& linear) {

@@ -1,7 +1,7 @@
 // Bias and activation after a product that could not apply them itself.
 #include "common/activation.cuh"
-#include "common/dependency.cuh"
 #include "common/convert.cuh"
+#include "common/dependency.cuh"
 #include "common/launch.h"
 #include "linear/linear.h"
 
@@ -29,9 +29,8 @@ void add_bias(const Linear& linear, Context& context) {
   config.name = "linear: adding the bias";
   config.grid = dim3(static_cast<unsigned>(linear.rows));
   config.block = dim3(kThreads);
-  with_float(linear.out_dtype, [&](auto zero) {
-    launch(config, context, add_bias_rows<decltype(zero)>, linear);
-  });
+  with_float(linear.out_dtype,
+             [&](auto zero) { launch(config, context, add_bias_rows<decltype(zero)>, linear); });
 }
 
 }  // namespace fewbit::cuda

@@ -18,9 +18,14 @@ using namespace ops::linear_int8;
 // last bit of the outlier part, and a call must give the same result eagerly and in a graph. Only
 // the fused kernel's tile shape, which changes no bit, is chosen by timing.
 enum class Way { Gemv, Streaming, Fused, Library };
-constexpr int64_t kMaxGemvRows = 1;
 constexpr int64_t kMaxStreamRows = 16;
 constexpr int64_t kMaxStreamRowsUnfused = 64;  // then a library product with an epilogue is faster
+// Weights so large that little is left to hide: one row goes fastest without any barrier, and a
+// few rows with the deepest pipeline.
+constexpr int64_t kGemvBytes = int64_t{64} << 20;
+constexpr int64_t kFusedBytes = int64_t{256} << 20;
+constexpr int64_t kMinFusedRows = 9;
+
 // int32 sums that exist at a time: few enough to stay partly in L2, many enough to fill the GPU.
 constexpr int64_t kMaxSumBytes = int64_t{96} << 20;
 constexpr int64_t kRowMultiple = 256;
@@ -29,7 +34,8 @@ int8::FloatTensor float_tensor(const TensorView& view) {
   if (!view) return {};
   if (!is_float(view.dtype)) {
     throw Error("ERR_FEWBIT_DTYPE", std::string("linear_int8: bias, x and kept must be float "
-                                                "tensors, not ") + name_of(view.dtype));
+                                                "tensors, not ") +
+                                        name_of(view.dtype));
   }
   return {view.data, view.dtype};
 }
@@ -49,8 +55,8 @@ int8::Product product_of(const OpCall& call) {
   if (call[columns]) {
     if (call[x].dtype != DType::F16 && call[x].dtype != DType::BF16) {
       throw Error("ERR_FEWBIT_DTYPE", std::string("linear_int8: x must be f16 or bf16 on CUDA, "
-                                                  "not ") + name_of(call[x].dtype) +
-                                          ": cast it first");
+                                                  "not ") +
+                                          name_of(call[x].dtype) + ": cast it first");
     }
     p.outliers = call[columns].as<int32_t>();
     p.outlier_count = call[count].as<int32_t>();
@@ -74,11 +80,17 @@ int64_t chunk_rows(int64_t rows, int64_t weight_rows) {
   return std::min(rows, std::max(fitting, kRowMultiple));
 }
 
-Way way_of(int64_t rows, const Context& context) {
-  if (rows <= kMaxGemvRows) return Way::Gemv;
+Way way_of(int64_t rows, int64_t weight_bytes, const Context& context) {
+  if (rows == 1 && weight_bytes >= kGemvBytes) return Way::Gemv;
+  const bool fused = int8::fused_available(context);
+  if (fused && rows >= kMinFusedRows && weight_bytes >= kFusedBytes) return Way::Fused;
   if (rows <= kMaxStreamRows) return Way::Streaming;
-  if (int8::fused_available(context)) return Way::Fused;
+  if (fused) return Way::Fused;
   return rows > kMaxStreamRowsUnfused && context.cublaslt ? Way::Library : Way::Streaming;
+}
+
+Way way_of(const int8::Product& p, const Context& context) {
+  return way_of(p.rows, p.weight_rows * p.depth, context);
 }
 
 Tuner::Key key_of(const int8::Product& p) {
@@ -105,14 +117,14 @@ void for_each_chunk(const int8::Product& p, void* sums, Visit visit) {
 
 size_t workspace(const OpCall& call, Context& context) {
   const int64_t rows = call[out].rows(), weight_rows = call[weight].shape[0];
-  if (way_of(rows, context) != Way::Library) return 0;
+  if (way_of(rows, call[weight].elements(), context) != Way::Library) return 0;
   return static_cast<size_t>(chunk_rows(rows, weight_rows) * weight_rows) * sizeof(int32_t);
 }
 
 void prepare(const OpCall& call, Context& context) {
   const int8::Product p = product_of(call);
   if (p.rows == 0 || p.columns == 0) return;
-  const Way way = way_of(p.rows, context);
+  const Way way = way_of(p, context);
   if (way == Way::Fused) {
     // The list of outliers may not have been computed yet.
     int8::Product timed = p;
@@ -142,7 +154,7 @@ bool multiply_by_library(const int8::Product& p, void* sums, Context& context) {
 void run(const OpCall& call, Context& context) {
   const int8::Product p = product_of(call);
   if (p.rows == 0 || p.columns == 0) return;
-  switch (way_of(p.rows, context)) {
+  switch (way_of(p, context)) {
     case Way::Gemv:
       return int8::multiply_by_gemv(p, context);
     case Way::Fused:

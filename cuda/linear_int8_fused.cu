@@ -1,5 +1,7 @@
 // linear_int8 on sm_90a: the tile shapes of fused_matmul, and which of them fits a product.
 #include <algorithm>
+#include <array>
+#include <atomic>
 
 #include "common/launch.h"
 #include "common/tensor_map.h"
@@ -14,6 +16,34 @@ using LaunchFused = void (*)(const Product& product, Context& context);
 
 int divide_up(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
 
+// Clusters that run at the same time: fewer than the multiprocessors would give, since a cluster
+// stays within one group of them. Asked once per device.
+template <int BlockRows, int BlockColumns, int Split, int Multicast>
+int resident_clusters(const Context& context) {
+  using Shape = FusedShape<BlockRows, BlockColumns, Split, Multicast>;
+  constexpr int kDevices = 64;
+  static std::array<std::atomic<int>, kDevices> known{};
+  std::atomic<int>& entry = known[static_cast<size_t>(context.device % kDevices)];
+  if (const int clusters = entry.load()) return clusters;
+  const auto kernel = fused_matmul<BlockRows, BlockColumns, Split, Multicast>;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             Shape::kSharedBytes),
+        "linear_int8");
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {Shape::kCluster, 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(Shape::kCluster);
+  config.blockDim = dim3(kFusedThreads);
+  config.dynamicSmemBytes = Shape::kSharedBytes;
+  config.attrs = &cluster;
+  config.numAttrs = 1;
+  int clusters = 0;
+  check(cudaOccupancyMaxActiveClusters(&clusters, kernel, &config), "linear_int8");
+  entry.store(std::max(clusters, 1));
+  return std::max(clusters, 1);
+}
+
 template <int BlockRows, int BlockColumns, int Split, int Multicast>
 void launch_fused(const Product& product, Context& context) {
   using Shape = FusedShape<BlockRows, BlockColumns, Split, Multicast>;
@@ -21,7 +51,7 @@ void launch_fused(const Product& product, Context& context) {
                       divide_up(product.columns, BlockColumns),
                       divide_up(product.depth, kDepthStep)};
   const int units = grid.row_units * grid.column_tiles;
-  const int resident = context.properties.multiProcessorCount / Shape::kCluster;
+  const int resident = resident_clusters<BlockRows, BlockColumns, Split, Multicast>(context);
   // With a split the sums' buffer takes the place of the stages, so a cluster does one tile.
   const int clusters = Split > 1 ? units : std::min(units, resident);
   Launch config;
@@ -31,21 +61,27 @@ void launch_fused(const Product& product, Context& context) {
   config.cluster = Shape::kCluster;
   config.shared_bytes = Shape::kSharedBytes;
   config.overlap = true;
-  launch(config, context, fused_matmul<BlockRows, BlockColumns, Split, Multicast>,
-         byte_matrix_map(product.codes, product.rows, product.depth, BlockRows),
-         byte_matrix_map(product.weight, product.weight_rows, product.depth,
-                         BlockColumns / Multicast),
-         product, grid);
+  launch(
+      config, context, fused_matmul<BlockRows, BlockColumns, Split, Multicast>,
+      byte_matrix_map(product.codes, product.rows, product.depth, BlockRows),
+      byte_matrix_map(product.weight, product.weight_rows, product.depth, BlockColumns / Multicast),
+      product, grid);
 }
 
 struct TileShape {
   int rows, columns, split, multicast;
   LaunchFused launch;
+  int (*resident_clusters)(const Context& context);
 };
 
 template <int Rows, int Columns, int Split, int Multicast>
 constexpr TileShape tile_shape() {
-  return {Rows, Columns, Split, Multicast, launch_fused<Rows, Columns, Split, Multicast>};
+  return {Rows,
+          Columns,
+          Split,
+          Multicast,
+          launch_fused<Rows, Columns, Split, Multicast>,
+          resident_clusters<Rows, Columns, Split, Multicast>};
 }
 
 constexpr TileShape kShapes[] = {
@@ -56,18 +92,19 @@ constexpr TileShape kShapes[] = {
 
 // A rough time in clocks of an SM: rounds of tiles, each limited by the tensor cores or by what an
 // SM gets out of L2, plus filling the pipeline and the epilogue.
-double estimate(const TileShape& shape, const Product& p, int multiprocessors) {
-  constexpr double kL2BytesPerClock = 32, kFill = 2000, kEpiloguePerColumn = 10, kExchange = 1500;
-  const int tiles = divide_up(p.rows, shape.rows * shape.multicast) * shape.multicast *
-                    divide_up(p.columns, shape.columns) * shape.split;
+double estimate(const TileShape& shape, const Product& p, const Context& context) {
+  constexpr double kL2BytesPerClock = 32, kFill = 3000, kEpiloguePerResult = 0.2, kExchange = 2500;
+  const int clusters =
+      divide_up(p.rows, shape.rows * shape.multicast) * divide_up(p.columns, shape.columns);
+  const int rounds = divide_up(clusters, shape.resident_clusters(context));
   const int steps = divide_up(divide_up(p.depth, kDepthStep), shape.split);
   const double multiply = shape.rows * shape.columns * kDepthStep / 4096.0;
   const double bytes =
       (shape.rows + static_cast<double>(shape.columns) / shape.multicast) * kDepthStep;
-  const int rounds = divide_up(tiles, multiprocessors);
-  return rounds * (steps * std::max(multiply, bytes / kL2BytesPerClock) +
-                   kEpiloguePerColumn * shape.columns / shape.split) +
-         kFill + (shape.split > 1 ? rounds * kExchange : 0);
+  const double epilogue = kEpiloguePerResult * shape.rows * shape.columns / shape.split;
+  return rounds * (steps * std::max(multiply, bytes / kL2BytesPerClock) + epilogue +
+                   (shape.split > 1 ? kExchange : 0)) +
+         kFill;
 }
 
 bool fits(const TileShape& shape, const Product& p) {
@@ -92,8 +129,7 @@ int suggest_fused_variant(const Product& product, const Context& context) {
   int best = 0;
   double least = 0;
   for (int variant : fused_variants(product)) {
-    const double clocks =
-        estimate(kShapes[variant], product, context.properties.multiProcessorCount);
+    const double clocks = estimate(kShapes[variant], product, context);
     if (least == 0 || clocks < least) {
       least = clocks;
       best = variant;

@@ -53,12 +53,8 @@ StreamOperands<T> operands_of(const Linear& linear) {
 }
 
 LinearEpilogue epilogue_of(const Linear& linear) {
-  return {linear.bias,
-          linear.bias_dtype,
-          linear.out,
-          linear.out_dtype,
-          linear.columns,
-          static_cast<Activation>(linear.activation)};
+  return {linear.bias,      linear.bias_dtype, linear.out,
+          linear.out_dtype, linear.columns,    static_cast<Activation>(linear.activation)};
 }
 
 }  // namespace

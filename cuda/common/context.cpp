@@ -34,7 +34,8 @@ const char* advice(cudaError_t error) {
     case cudaErrorLaunchFailure:
     case cudaErrorMisalignedAddress:
     case cudaErrorAssert:
-      return "the GPU context is lost: dispose of everything on this device and restart the process";
+      return "the GPU context is lost: dispose of everything on this device and restart the "
+             "process";
     case cudaErrorStreamCaptureUnsupported:
     case cudaErrorStreamCaptureInvalidated:
     case cudaErrorStreamCaptureImplicit:
@@ -62,9 +63,9 @@ std::string out_of_memory_text() {
 void check(cudaError_t error, const char* attempted) {
   if (error == cudaSuccess) return;
   (void)cudaGetLastError();  // an error that was reported must not surface again later
-  const std::string what =
-      std::string(attempted) + " failed: " + cudaGetErrorString(error) + " (CUDA error " +
-      std::to_string(static_cast<int>(error)) + ", " + cudaGetErrorName(error) + ")";
+  const std::string what = std::string(attempted) + " failed: " + cudaGetErrorString(error) +
+                           " (CUDA error " + std::to_string(static_cast<int>(error)) + ", " +
+                           cudaGetErrorName(error) + ")";
   if (error == cudaErrorMemoryAllocation) {
     throw Error("ERR_FEWBIT_OUT_OF_MEMORY",
                 what + out_of_memory_text() +

@@ -78,9 +78,7 @@ __global__ __launch_bounds__(kGemvWarps * 32) void gemv(const GemvOperands<T> p,
   if (lane < Rows) {
     const auto bytes = static_cast<uint32_t>(min(p.cols * int64_t{sizeof(T)}, int64_t{16384}));
     const T* from = p.weight + min(first + lane, p.weight_rows - 1) * p.cols;
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from),
-                 "r"(bytes)
-                 : "memory");
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
   }
 #endif
   wait_for_predecessor();

@@ -97,8 +97,10 @@ struct StreamShape {
 // Stage: 64-byte pieces of every row that a warp has under way at a time.
 template <class T, int RowTiles, int BatchTiles, int Stage, bool Aligned, class Epilogue>
 __global__ __launch_bounds__(StreamShape<T, RowTiles, BatchTiles, Epilogue>::kThreads,
-                             RowTiles* BatchTiles <= 4 ? 2 : 1) void
-stream_matmul(const StreamOperands<T> p, const Epilogue epilogue) {
+                             RowTiles* BatchTiles <= 4
+                                 ? 2
+                                 : 1) void stream_matmul(const StreamOperands<T> p,
+                                                         const Epilogue epilogue) {
   using Shape = StreamShape<T, RowTiles, BatchTiles, Epilogue>;
   using Accumulator = typename Shape::Accumulator;
   extern __shared__ __align__(16) unsigned char shared_bytes[];

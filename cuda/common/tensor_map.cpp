@@ -40,8 +40,9 @@ CUtensorMap byte_matrix_map(const void* data, int64_t rows, int64_t row_bytes, i
              steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
-    throw Error("ERR_FEWBIT_CUDA", "encoding a tensor map of " + std::to_string(rows) + " rows of " +
-                                       std::to_string(row_bytes) + " bytes failed (driver error " +
+    throw Error("ERR_FEWBIT_CUDA", "encoding a tensor map of " + std::to_string(rows) +
+                                       " rows of " + std::to_string(row_bytes) +
+                                       " bytes failed (driver error " +
                                        std::to_string(static_cast<int>(result)) + ")");
   }
   return map;

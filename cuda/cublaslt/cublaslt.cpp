@@ -135,10 +135,11 @@ int CublasLt::suggest(const Product& product, const Descriptors& descriptors,
                                         capacity, results, &returned) == lt::kSuccess;
   functions_.MatmulPreferenceDestroy(preference);
   if (!found) return 0;
-  return static_cast<int>(
-      std::remove_if(results, results + returned,
-                     [](const lt::HeuristicResult& result) { return result.state != lt::kSuccess; }) -
-      results);
+  return static_cast<int>(std::remove_if(results, results + returned,
+                                         [](const lt::HeuristicResult& result) {
+                                           return result.state != lt::kSuccess;
+                                         }) -
+                          results);
 }
 
 lt::Status CublasLt::enqueue(const Product& product, const Descriptors& descriptors,

@@ -111,8 +111,9 @@ CublasLtLibrary search() {
     return result;
   }
   if (!find_all(library, result.functions)) {
-    result.report = "the libcublasLt that was found lacks functions this version of fewbit needs, "
-                    "so its own matrix kernels are used";
+    result.report =
+        "the libcublasLt that was found lacks functions this version of fewbit needs, "
+        "so its own matrix kernels are used";
     return result;
   }
   const size_t version = result.functions.GetVersion();

@@ -10,6 +10,8 @@
 // Blocks are persistent: the producer runs ahead into the next tile while consumers finish one.
 #pragma once
 
+#include <utility>
+
 #include "../common/dependency.cuh"
 #include "../common/hopper.cuh"
 #include "tile_epilogue.cuh"
@@ -33,7 +35,7 @@ struct FusedShape {
   static constexpr int kFragments = kGroupColumns / 8;
   static constexpr int kOwnFragments = kFragments / Split;
   // Fragments that the epilogue holds as floats at a time, which bounds its registers.
-  static constexpr int kSliceFragments = kOwnFragments < 8 ? kOwnFragments : 8;
+  static constexpr int kSliceFragments = kOwnFragments < 4 ? kOwnFragments : 4;
   static constexpr int kSlices = kOwnFragments / kSliceFragments;
   static constexpr int kXBytes = BlockRows * kDepthStep;
   static constexpr int kStageBytes = kXBytes + BlockColumns * kDepthStep;
@@ -51,7 +53,7 @@ struct FusedShape {
 };
 
 struct TileGrid {
-  int row_units;     // row tiles, or pairs of them with Multicast
+  int row_units;  // row tiles, or pairs of them with Multicast
   int column_tiles;
   int depth_steps;
 
@@ -71,6 +73,15 @@ constexpr int kConsumerBarrier = 1;  // 0 is __syncthreads()
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
+// Calls body with index, one of 0 .. Count - 1, as a constant: registers have no run-time index.
+template <int Count, class Body>
+__device__ __forceinline__ void with_constant(int index, Body body) {
+  [&]<int... Constant>(std::integer_sequence<int, Constant...>) {
+    ((index == Constant ? body(std::integral_constant<int, Constant>{}) : void()), ...);
+  }
+  (std::make_integer_sequence<int, Count>{});
+}
+
 // Leaves the sum of all blocks' sums in own, for this block's share of the fragments.
 template <class Shape, int Split>
 __device__ __forceinline__ void gather_split(const int32_t (&sums)[Shape::kFragments * 4],
@@ -86,12 +97,10 @@ __device__ __forceinline__ void gather_split(const int32_t (&sums)[Shape::kFragm
     }
   }
   hopper::cluster_sync();
-#pragma unroll
-  for (int owner = 0; owner < Split; ++owner) {
-    if (owner != rank) continue;
+  with_constant<Split>(rank, [&](auto owner) {
 #pragma unroll
     for (int i = 0; i < kOwn; ++i) own[i] = sums[owner * kOwn + i];
-  }
+  });
 #pragma unroll
   for (int other = 1; other < Split; ++other) {
     const auto from = static_cast<uint32_t>((rank + other) % Split);
@@ -117,27 +126,36 @@ struct OutlierSchedule {
   __device__ __forceinline__ int repeats() const { return once ? 1 : Slices; }
 };
 
-// Stores a thread's share of two neighbouring fragments of a row. Threads 2i and 2i + 1 trade, so
-// that each has four neighbouring columns.
-template <class T>
-__device__ __forceinline__ void store_fragment_pair(const Product& p, int64_t row, int64_t column,
-                                                    float left0, float left1, float right0,
-                                                    float right1) {
+// Stores a thread's share of neighbouring fragments, whose first column is given. In pairs of them,
+// threads 2i and 2i + 1 trade, so that each has four neighbouring columns.
+template <class T, int Fragments>
+__device__ __forceinline__ void store_fragments(const Product& p, const int64_t (&rows)[2],
+                                                int64_t first_column,
+                                                const float (&values)[Fragments][4]) {
   const bool odd = threadIdx.x % 2;
-  const float got0 = __shfl_xor_sync(0xffffffffu, odd ? left0 : right0, 1);
-  const float got1 = __shfl_xor_sync(0xffffffffu, odd ? left1 : right1, 1);
-  if (row >= p.rows) return;
-  const float four[4] = {odd ? got0 : left0, odd ? got1 : left1, odd ? right0 : got0,
-                         odd ? right1 : got1};
-  store_results<T>(p, row, column + (odd ? 8 : 0) + threadIdx.x % 4 / 2 * 4, four);
+  const int64_t column = first_column + (odd ? 8 : 0) + threadIdx.x % 4 / 2 * 4;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+#pragma unroll
+    for (int i = 0; i < Fragments; i += 2) {
+      const float left[2] = {values[i][2 * half], values[i][2 * half + 1]};
+      const float right[2] = {values[i + 1][2 * half], values[i + 1][2 * half + 1]};
+      const float got0 = __shfl_xor_sync(0xffffffffu, odd ? left[0] : right[0], 1);
+      const float got1 = __shfl_xor_sync(0xffffffffu, odd ? left[1] : right[1], 1);
+      const float four[4] = {odd ? got0 : left[0], odd ? got1 : left[1], odd ? right[0] : got0,
+                             odd ? right[1] : got1};
+      if (rows[half] < p.rows) store_results<T>(p, rows[half], column + i * 8, four);
+    }
+  }
 }
 
 #endif
 
 template <int BlockRows, int BlockColumns, int Split, int Multicast>
-__global__ __launch_bounds__(kFusedThreads, 1) void fused_matmul(
-    const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap weight_map,
-    const Product p, const TileGrid grid) {
+__global__ __launch_bounds__(kFusedThreads,
+                             1) void fused_matmul(const __grid_constant__ CUtensorMap x_map,
+                                                  const __grid_constant__ CUtensorMap weight_map,
+                                                  const Product p, const TileGrid grid) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   using Shape = FusedShape<BlockRows, BlockColumns, Split, Multicast>;
   using namespace hopper;
@@ -277,7 +295,8 @@ __global__ __launch_bounds__(kFusedThreads, 1) void fused_matmul(
         wgmma_fence();
 #pragma unroll
         for (int i = 0; i < kDepthStep / 32; ++i) {
-          WgmmaS8<Shape::kGroupColumns>::multiply(sums, a + 2 * i, b + 2 * i, step > begin || i > 0);
+          WgmmaS8<Shape::kGroupColumns>::multiply(sums, a + 2 * i, b + 2 * i,
+                                                  step > begin || i > 0);
         }
         wgmma_commit();
         wgmma_wait<1>();
@@ -303,8 +322,12 @@ __global__ __launch_bounds__(kFusedThreads, 1) void fused_matmul(
         for (int i = 0; i < Shape::kOwnFragments * 4; ++i) own[i] = sums[i];
       }
       wait(shared.terms_full, terms_phase);
+      for (int i = chunk; schedule.once && i < chunk + schedule.hand_overs; ++i) {
+        wait(shared.outliers_full[i % 2], i / 2 & 1);
+      }
       const int own_column = group_column + depth_rank * Shape::kOwnFragments * 8;
-#pragma unroll
+// One copy of this code for all slices: it has to come from the instruction cache.
+#pragma unroll 1
       for (int slice = 0; slice < Shape::kSlices; ++slice) {
         constexpr int kFragments = Shape::kSliceFragments;
         const int slice_column = own_column + slice * kFragments * 8;
@@ -312,14 +335,19 @@ __global__ __launch_bounds__(kFusedThreads, 1) void fused_matmul(
           return slice_column + fragment * 8 + index;
         };
         float values[kFragments][4];
+        with_constant<Shape::kSlices>(slice, [&](auto constant) {
+          constexpr int kFirst = constant * kFragments * 4;
 #pragma unroll
-        for (int i = 0; i < kFragments * 4; ++i) {
-          values[i / 4][i % 4] = static_cast<float>(own[slice * kFragments * 4 + i]);
-        }
+          for (int i = 0; i < kFragments * 4; ++i) {
+            int32_t sum = own[kFirst + i];
+            asm volatile("" : "+r"(sum));  // else all are converted, and spilled, before the loop
+            values[i / 4][i % 4] = static_cast<float>(sum);
+          }
+        });
         int handed = chunk + (schedule.once ? 0 : slice * schedule.hand_overs);
         finish_tile(p, part, shared.terms, values, column_of, [&](OutlierPass) {
           for (int first = 0; first < schedule.count; first += kOutlierChunk, ++handed) {
-            wait(shared.outliers_full[handed % 2], handed / 2 & 1);
+            if (!schedule.once) wait(shared.outliers_full[handed % 2], handed / 2 & 1);
             add_outliers(p, values, shared.outliers[handed % 2], part.row, column_of);
             if (!schedule.once || slice == Shape::kSlices - 1) {
               arrive(shared.outliers_empty[handed % 2]);
@@ -327,15 +355,7 @@ __global__ __launch_bounds__(kFusedThreads, 1) void fused_matmul(
           }
         });
         with_result_type(p, [&](auto zero) {
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-#pragma unroll
-            for (int i = 0; i < kFragments; i += 2) {
-              store_fragment_pair<decltype(zero)>(
-                  p, rows[half], part.first_column + column_of(i, 0), values[i][2 * half],
-                  values[i][2 * half + 1], values[i + 1][2 * half], values[i + 1][2 * half + 1]);
-            }
-          }
+          store_fragments<decltype(zero)>(p, rows, part.first_column + slice_column, values);
         });
       }
       chunk += schedule.hand_overs * schedule.repeats();

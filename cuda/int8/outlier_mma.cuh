@@ -23,10 +23,8 @@ struct OutlierMatrix {
   static __device__ __forceinline__ int index(int row, int outlier) {
     return row * kOutlierChunk + ((outlier ^ (row >> 2 & 1) << 3) & 15);
   }
-  __device__ __forceinline__ void store(int row, int outlier, float number, bool bfloat16) {
-    value[index(row, outlier)] = bfloat16
-                                     ? __bfloat16_as_ushort(from_float<__nv_bfloat16>(number))
-                                     : __half_as_ushort(from_float<__half>(number));
+  __device__ __forceinline__ void store(int row, int outlier, uint16_t bits) {
+    value[index(row, outlier)] = bits;
   }
   // Values outlier and outlier + 1; even outliers.
   __device__ __forceinline__ uint32_t pair(int row, int outlier) const {
@@ -34,53 +32,16 @@ struct OutlierMatrix {
   }
 };
 
+__device__ __forceinline__ uint16_t half_bits(float number, bool bfloat16) {
+  return bfloat16 ? __bfloat16_as_ushort(from_float<__nv_bfloat16>(number))
+                  : __half_as_ushort(from_float<__half>(number));
+}
+
 template <int Rows, int Columns>
 struct alignas(16) OutlierTile {
   OutlierMatrix<Rows> x;
   OutlierMatrix<Columns> weight;
 };
-
-// Fills outliers first .. first + Places - 1 of the tile; a thread stays with one of them.
-template <int Threads, int Places, int Rows, int Columns>
-__device__ __forceinline__ void stage_places(const Product& p, OutlierTile<Rows, Columns>& tile,
-                                             OutlierPass pass, int first, int count,
-                                             int64_t first_row, int64_t first_column, int thread) {
-  constexpr int kStep = Threads / Places;
-  constexpr int kBatch = 12;  // gathers of a thread under way at once
-  const int place = thread % Places, start = thread / Places;
-  const int outlier = first + place < count ? p.outliers[first + place] : -1;
-  const int slot = outlier >= 0 ? p.slot_of(outlier) : -1;
-  const bool as_code = slot < 0 && !p.bitsandbytes;
-  const bool included = outlier >= 0 && as_code == (pass == OutlierPass::Codes);
-  const bool bfloat16 = p.x.dtype == DType::BF16;
-  float values[kBatch];
-  for (int batch = start; batch < Rows; batch += kStep * kBatch) {
-    if (included) {
-      p.x.gather(
-          [&](int i) {
-            return min(first_row + batch + i * kStep, p.rows - 1) * p.x_columns + outlier;
-          },
-          values);
-    }
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const int row = batch + i * kStep;
-      if (row < Rows) tile.x.store(row, place, included ? values[i] : 0.0f, bfloat16);
-    }
-  }
-  for (int batch = start; batch < Columns; batch += kStep * kBatch) {
-    if (included) {
-      p.gather_outlier_weights(
-          [&](int i) { return min(first_column + batch + i * kStep, p.columns - 1); }, outlier,
-          slot, as_code, values);
-    }
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const int column = batch + i * kStep;
-      if (column < Columns) tile.weight.store(column, place, included ? values[i] : 0.0f, bfloat16);
-    }
-  }
-}
 
 // Threads 0 .. Threads - 1 fill the tile with outliers first .. first + 15. Those of the other pass
 // and those past count become zeros in both operands, so that an infinity meets no zero weight.
@@ -90,18 +51,51 @@ __device__ __forceinline__ void stage_outliers(const Product& p, OutlierTile<Row
                                                OutlierPass pass, int first, int count,
                                                int64_t first_row, int64_t first_column,
                                                int thread) {
-  if (count - first > kOutlierChunk / 2) {
-    return stage_places<Threads, kOutlierChunk>(p, tile, pass, first, count, first_row,
-                                                first_column, thread);
-  }
-  // The usual few: all threads share the first half of the places, and the second stays empty.
+  constexpr int kBatch = 12;  // gathers of a thread under way at once
   constexpr int kHalf = kOutlierChunk / 2;
-  stage_places<Threads, kHalf>(p, tile, pass, first, count, first_row, first_column, thread);
-  for (int i = thread; i < Rows * kHalf; i += Threads) {
-    tile.x.store(i / kHalf, kHalf + i % kHalf, 0.0f, false);
+  // A thread stays with one outlier. With the usual few, the second half of the places has no
+  // threads of its own.
+  const bool few = count - first <= kHalf;
+  const int places = few ? kHalf : kOutlierChunk;
+  const int place = thread % places, start = thread / places, step = Threads / places;
+  const int outlier = first + place < count ? p.outliers[first + place] : -1;
+  const int slot = outlier >= 0 ? p.slot_of(outlier) : -1;
+  const bool as_code = slot < 0 && !p.bitsandbytes;
+  const bool included = outlier >= 0 && as_code == (pass == OutlierPass::Codes);
+  const auto* x = static_cast<const uint16_t*>(p.x.data);
+#pragma unroll 1
+  for (int batch = start; batch < Rows; batch += step * kBatch) {
+    uint16_t bits[kBatch] = {};
+    if (included) {
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        bits[i] = x[min(first_row + batch + i * step, p.rows - 1) * p.x_columns + outlier];
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int row = batch + i * step;
+      if (row >= Rows) break;
+      tile.x.store(row, place, bits[i]);
+      if (few) tile.x.store(row, place + kHalf, 0);
+    }
   }
-  for (int i = thread; i < Columns * kHalf; i += Threads) {
-    tile.weight.store(i / kHalf, kHalf + i % kHalf, 0.0f, false);
+  const bool bfloat16 = p.x.dtype == DType::BF16;
+#pragma unroll 1
+  for (int batch = start; batch < Columns; batch += step * kBatch) {
+    float values[kBatch] = {};
+    if (included) {
+      p.gather_outlier_weights(
+          [&](int i) { return min(first_column + batch + i * step, p.columns - 1); }, outlier, slot,
+          as_code, values);
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int column = batch + i * step;
+      if (column >= Columns) break;
+      tile.weight.store(column, place, half_bits(values[i], bfloat16));
+      if (few) tile.weight.store(column, place + kHalf, 0);
+    }
   }
 }
 

@@ -93,11 +93,12 @@ struct Product {
 #pragma unroll
     for (int i = 0; i < Count; ++i) {
       codes_of[i] = weight[column_of(i) * depth + outlier];
-      scale[i] = as_codes ? 127.0f : weight_scales[column_of(i)];
+      scale[i] = as_codes ? 0.0f : weight_scales[column_of(i)];
     }
 #pragma unroll
     for (int i = 0; i < Count; ++i) {
-      values[i] = __fdiv_rn(static_cast<float>(codes_of[i]) * scale[i], 127.0f);
+      values[i] = static_cast<float>(codes_of[i]);
+      if (!as_codes) values[i] = __fdiv_rn(values[i] * scale[i], 127.0f);
       if (bitsandbytes) values[i] = round_to(rounding, values[i]);
     }
   }

@@ -67,8 +67,8 @@ __device__ __forceinline__ uint32_t outlier_bits(const Chunk<T>& chunk, float th
 template <class T>
 __device__ __forceinline__ uint32_t counted_max(const Quantize& q, const Chunk<T>& chunk,
                                                 uint32_t outlier_columns) {
-  const uint32_t left_out = q.bitsandbytes && q.threshold > 0 ? outlier_bits(chunk, q.threshold)
-                                                              : outlier_columns;
+  const uint32_t left_out =
+      q.bitsandbytes && q.threshold > 0 ? outlier_bits(chunk, q.threshold) : outlier_columns;
   uint32_t largest = 0;
 #pragma unroll
   for (int i = 0; i < kChunk; ++i) {

@@ -12,6 +12,22 @@ struct TilePart {
   float row_scale[2];               // of rows lane / 4 and lane / 4 + 8
 };
 
+// Mode 1's intermediate rounding.
+template <int Fragments>
+__device__ __forceinline__ void round_all(const Product& p, float (&values)[Fragments][4]) {
+  if (p.rounding == DType::BF16) {
+#pragma unroll
+    for (int i = 0; i < Fragments * 4; ++i) {
+      values[i / 4][i % 4] = to_float(from_float<__nv_bfloat16>(values[i / 4][i % 4]));
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < Fragments * 4; ++i) {
+      values[i / 4][i % 4] = to_float(from_float<__half>(values[i / 4][i % 4]));
+    }
+  }
+}
+
 // What a tile's columns bring to its results, in shared memory.
 template <int Columns>
 struct ColumnTerms {
@@ -22,68 +38,99 @@ struct ColumnTerms {
 template <int Threads, int Columns>
 __device__ __forceinline__ void stage_columns(const Product& p, ColumnTerms<Columns>& terms,
                                               int64_t first_column, int thread) {
-  for (int i = thread; i < Columns; i += Threads) {
-    const int64_t column = min(first_column + i, p.columns - 1);
-    terms.scale[i] = p.weight_scales[column];
-    terms.bias[i] = p.bias.data ? p.bias[column] : 0.0f;
+  constexpr int kEach = (Columns + Threads - 1) / Threads;
+  const auto column_of = [&](int i) {
+    return min(first_column + thread + i * Threads, p.columns - 1);
+  };
+  float scale[kEach], bias[kEach] = {};
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) scale[i] = p.weight_scales[column_of(i)];
+  if (p.bias.data) p.bias.gather(column_of, bias);
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    const int column = thread + i * Threads;
+    if (column >= Columns) break;
+    terms.scale[column] = scale[i];
+    terms.bias[column] = bias[i];
   }
 }
 
 // Turns a warp's sums into results, short of the rounding to their dtype. column_of(fragment, 0..7)
-// names a fragment's columns within the tile; add_pass(pass) adds the products of that pass.
+// names a fragment's columns within the tile; add_pass(pass) adds the products of that pass. Branches
+// are taken per fragment array, not per value: this code runs once a tile, and what limits it is how
+// fast instructions arrive.
 template <int Fragments, int Columns, class ColumnOf, class AddPass>
 __device__ __forceinline__ void finish_tile(const Product& p, const TilePart& part,
                                             const ColumnTerms<Columns>& terms,
                                             float (&values)[Fragments][4], ColumnOf column_of,
                                             AddPass add_pass) {
   constexpr float kInverse = 1.0f / 127.0f;
-  if (p.has_pass(OutlierPass::Codes)) {
+  const float row_scale[2] = {part.row_scale[0] * kInverse, part.row_scale[1] * kInverse};
+#pragma unroll 1
+  for (OutlierPass pass : {OutlierPass::Codes, OutlierPass::Weights}) {
+    if (pass == OutlierPass::Codes) {
 #pragma unroll
-    for (int fragment = 0; fragment < Fragments; ++fragment) {
+      for (int i = 0; i < Fragments * 4; ++i) values[i / 4][i % 4] *= row_scale[i / 2 % 2];
+    } else {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) values[fragment][i] *= part.row_scale[i / 2] * kInverse;
-    }
-    add_pass(OutlierPass::Codes);
-  }
-#pragma unroll
-  for (int fragment = 0; fragment < Fragments; ++fragment) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int column = column_of(fragment, threadIdx.x % 4 * 2 + i);
-      const float scale = terms.scale[column], bias = terms.bias[column];
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float& value = values[fragment][2 * half + i];
-        value = p.bitsandbytes ? p.dequantize(value, part.row_scale[half], scale, bias)
-                               : fmaf(value, scale * kInverse, bias);
+      for (int i = 0; i < Fragments * 2; ++i) {
+        const int column = column_of(i / 2, threadIdx.x % 4 * 2 + i % 2);
+        const float scale = terms.scale[column] * kInverse, bias = terms.bias[column];
+        values[i / 2][i % 2] = fmaf(values[i / 2][i % 2], scale, bias);
+        values[i / 2][i % 2 + 2] = fmaf(values[i / 2][i % 2 + 2], scale, bias);
       }
+      if (p.bitsandbytes) round_all(p, values);
     }
+    if (p.has_pass(pass)) add_pass(pass);
   }
-  if (p.has_pass(OutlierPass::Weights)) add_pass(OutlierPass::Weights);
+  if (p.bitsandbytes) round_all(p, values);
+  if (p.activation == Activation::Relu) {
 #pragma unroll
-  for (int fragment = 0; fragment < Fragments; ++fragment) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) values[fragment][i] = p.finish(values[fragment][i], 0.0f);
+    for (int i = 0; i < Fragments * 4; ++i) {
+      values[i / 4][i % 4] = activate(values[i / 4][i % 4], Activation::Relu);
+    }
   }
 }
 
-// Stores neighbours of a row from column on as T; those past the last column are dropped.
-template <class T, int Count>
+// Four values in one store. In assembly, because the compiler takes such stores apart here and writes
+// 16-bit values one by one, which takes longer than all the rest of an epilogue.
+__device__ __forceinline__ void store_four(float* to, const float (&values)[4]) {
+  asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(values[0]), "f"(values[1]),
+               "f"(values[2]), "f"(values[3])
+               : "memory");
+}
+
+__device__ __forceinline__ void store_four(void* to, uint32_t first, uint32_t second) {
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(first), "r"(second) : "memory");
+}
+
+__device__ __forceinline__ void store_four(__half* to, const float (&values)[4]) {
+  const __half2 first = __floats2half2_rn(values[0], values[1]);
+  const __half2 second = __floats2half2_rn(values[2], values[3]);
+  store_four(to, reinterpret_cast<const uint32_t&>(first),
+             reinterpret_cast<const uint32_t&>(second));
+}
+
+__device__ __forceinline__ void store_four(__nv_bfloat16* to, const float (&values)[4]) {
+  const __nv_bfloat162 first = __floats2bfloat162_rn(values[0], values[1]);
+  const __nv_bfloat162 second = __floats2bfloat162_rn(values[2], values[3]);
+  store_four(to, reinterpret_cast<const uint32_t&>(first),
+             reinterpret_cast<const uint32_t&>(second));
+}
+
+// Stores four neighbours of a row from column on as T; those past the last column are dropped.
+// column is a multiple of four.
+template <class T>
 __device__ __forceinline__ void store_results(const Product& p, int64_t row, int64_t column,
-                                              const float (&values)[Count]) {
-  struct alignas(Count * sizeof(T)) Packed {
-    T value[Count];
-  } packed;
-#pragma unroll
-  for (int i = 0; i < Count; ++i) packed.value[i] = from_float<T>(values[i]);
+                                              const float (&values)[4]) {
   T* to = static_cast<T*>(p.out) + row * p.columns + column;
-  if (p.columns % Count == 0) {
-    if (column < p.columns) *reinterpret_cast<Packed*>(to) = packed;
-  } else {
+  if (p.columns % 4 == 0) {
+    if (column < p.columns) store_four(to, values);
+    return;
+  }
 #pragma unroll
-    for (int i = 0; i < Count; ++i) {
-      if (column + i < p.columns) to[i] = packed.value[i];
-    }
+  for (int i = 0; i < 4; ++i) {
+    if (column + i < p.columns) to[i] = from_float<T>(values[i]);
   }
 }
 
