@@ -15,7 +15,7 @@ struct Launch {
   dim3 grid{1};
   dim3 block{1};
   size_t shared_bytes = 0;  // dynamic; above 48 KiB the kernel's limit is raised
-  int cluster = 1;          // thread-block cluster along x, sm_90 and later
+  int cluster = 1;          // thread-block cluster along x, up to 8, sm_90 and later
   // The kernel begins while its predecessor on the stream still runs (programmatic dependent
   // launch). It must call wait_for_predecessor() before it touches anything that any earlier kernel
   // wrote, and before it ends.
@@ -47,10 +47,6 @@ void launch(const Launch& config, Context& context, void (*kernel)(Parameters...
   launch_config.stream = context.stream;
   launch_config.attrs = attributes;
   if (config.cluster > 1) {
-    if (config.cluster > 8) {  // 16 needs consent, since not every GPU has room for it
-      check(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1),
-            config.name);
-    }
     cudaLaunchAttribute& cluster = attributes[launch_config.numAttrs++];
     cluster.id = cudaLaunchAttributeClusterDimension;
     cluster.val.clusterDim.x = static_cast<unsigned>(config.cluster);

@@ -66,10 +66,12 @@ __global__ __launch_bounds__(kRowThreads) void quantize_rows(Quantize q, MarkedC
   const int64_t chunks = (q.padded_cols + kChunk - 1) / kChunk;
   // A thread reads back only what it wrote.
   const auto fill_cache = [&](int64_t row) {
-    if (!Cached || lists) return;
+    if constexpr (Cached) {
+      if (lists) return;
 #pragma unroll 4
-    for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += kRowThreads) {
-      cache[chunk] = load_chunk<T, Vectors>(q, row, chunk);
+      for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += kRowThreads) {
+        cache[chunk] = load_chunk<T, Vectors>(q, row, chunk);
+      }
     }
   };
   if (marked.words) {
