@@ -1,4 +1,5 @@
 import { type DoctorReport, doctor } from '../../lib';
+import type { LayerCheck } from '../../lib/eval/layer-check';
 import { fewbit, fewbitJson } from './fewbit';
 
 test('reports the machine, and why CUDA is not used', async () => {
@@ -22,4 +23,14 @@ test('fails when the device asked for cannot be used, after the report', async (
   expect(stdout).toMatch(/^CUDA +not used/m);
   expect(stderr).toMatch(/^fewbit: ERR_FEWBIT_DEVICE: CUDA cannot be used/);
   expect(code).toBe(1);
+});
+
+test('checks that a layer of a method works on the device', async () => {
+  const args = ['doctor', '--quantization', 'llm.int8,threshold=0'];
+  const { check } = await fewbitJson<{ check: LayerCheck }>(args);
+  expect(check).toMatchObject({ method: 'llm.int8', ok: true });
+  // int8 is neither exact nor far off.
+  expect(check.relativeError).toBeGreaterThan(0.001);
+  const { stdout } = await fewbit(args);
+  expect(stdout).toMatch(/^llm\.int8 +works: a layer on .* is 0\.\d+% off 16 bits$/m);
 });

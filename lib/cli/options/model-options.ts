@@ -30,16 +30,18 @@ export function addOutputOptions(command: Command): Command {
 export function addModelOptions(command: Command): Command {
   return addOutputOptions(command)
     .addOption(deviceOption())
-    .addOption(
-      new Option(
-        '--quantization <method>',
-        "quantize on load: 'llm.int8[,threshold=6,mode=paper|bitsandbytes,...]'",
-      ).argParser(quantizationOption),
-    )
+    .addOption(quantizationOnLoad())
     .option('--threads <n>', 'threads of the CPU, 0 for one per core', wholeNumber(0, 1024))
     .option('--revision <name>', 'branch, tag or commit of a model on the hub')
     .option('--cache-dir <folder>', 'the Hugging Face cache to use')
     .option('--offline', 'never use the network');
+}
+
+export function quantizationOnLoad(): Option {
+  return new Option(
+    '--quantization <method>',
+    "quantize on load: 'llm.int8[,threshold=6,mode=paper|bitsandbytes,...]'",
+  ).argParser(quantizationOption);
 }
 
 export function deviceOption(): Option {
