@@ -1,6 +1,7 @@
-import { copyFile, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { writeWeights } from '../checkpoint/checkpoint-writer';
+import { floatKeys, formatJson } from '../checkpoint/json-writer';
 import { type TensorSource, writeSafetensors } from '../checkpoint/safetensors-writer';
 import { OptionsError, UnsupportedError } from '../errors';
 import type { StoredTensor } from '../nn/module';
@@ -56,7 +57,8 @@ export async function saveModel(
   // A tied head that was quantized is a tensor of its own now.
   const untied = transformer.config.tieWordEmbeddings && tensors.some(isHead);
   const tie = untied ? { tie_word_embeddings: false } : {};
-  await replaceFile(join(folder, 'config.json'), { ...config, ...tie, ...quantization });
+  const floats = floatKeys(await readFile(join(origin.folder, 'config.json'), 'utf8'));
+  await replaceFile(join(folder, 'config.json'), { ...config, ...tie, ...quantization }, floats);
   await copyOthers(origin.folder, folder);
 }
 
@@ -95,9 +97,14 @@ async function saveOutlierColumns(
   else await writeSafetensors(path, withProgress(tensors, undefined), { format: 'fewbit' });
 }
 
-export async function replaceFile(path: string, content: unknown): Promise<void> {
+/** Writes JSON; see `formatJson` for `floats`. The file appears when it is complete. */
+export async function replaceFile(
+  path: string,
+  content: unknown,
+  floats?: Iterable<string>,
+): Promise<void> {
   const temporary = `${path}.${process.pid}.tmp`;
-  await writeFile(temporary, `${JSON.stringify(content, null, 2)}\n`);
+  await writeFile(temporary, formatJson(content, floats));
   await rename(temporary, path);
 }
 
