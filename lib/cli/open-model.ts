@@ -26,13 +26,14 @@ export async function loadModel(
   { output, signal }: Context,
   engine: EngineOptions = {},
 ): Promise<CausalLanguageModel> {
-  const { device, quantization, threads } = options;
+  const { device, quantization, threads, kvBits } = options;
   const model = await AutoModelForCausalLM.fromPretrained(folder, {
     ...engine,
     device,
     signal,
     ...(quantization ? { quantization } : {}),
     ...(threads !== undefined ? { threads } : {}),
+    ...(kvBits !== undefined ? { kvBits } : {}),
     onProgress: ({ loaded, total }) => showBytes(output, 'load', loaded, total),
   });
   output.progress.clear();

@@ -1,7 +1,15 @@
 import { OptionsError } from '../errors';
-import type { CausalLM } from '../nn/causal-lm';
+import type { CacheShape, CausalLM } from '../nn/causal-lm';
+import { KV_BITS, type KvBits } from '../ops';
 import { tokenIds, wholeNumber } from './checks';
 import { pageBytes } from './kv-cache';
+
+/** Static scales and zero points for a cache of few bits, by layer and channel. */
+export interface KvGrids {
+  readonly bits: KvBits;
+  /** f32[2, kvHeads * headDim] each: scales, then zero points of unsigned codes. */
+  readonly layers: readonly { readonly key: Float32Array; readonly value: Float32Array }[];
+}
 
 /** Sizes of an engine. All memory of the cache is taken when the engine is made. */
 export interface EngineOptions {
@@ -19,6 +27,13 @@ export interface EngineOptions {
   pages?: number;
   /** Memory of the cache in bytes, instead of `pages`. */
   kvBytes?: number;
+  /**
+   * Bits of a cached key or value. 16, the default, stands for the dtype of hidden states; 8, 4 or 3
+   * keep codes, with a scale for every token and head, or those of `kvGrids`.
+   */
+  kvBits?: 16 | 8 | 4 | 3;
+  /** Fixed scales by channel, from `calibrateKvCache`; they also say the bits. */
+  kvGrids?: KvGrids;
   /** Most prompt tokens that go through the model at once, a power of two; default 512. */
   maxChunk?: number;
   /**
@@ -36,6 +51,7 @@ export interface EngineSizes {
   readonly maxContext: number;
   readonly pageSize: number;
   readonly pages: number;
+  readonly cacheShape: CacheShape;
   readonly maxChunk: number;
   readonly lookahead: boolean;
   readonly eosTokenIds: readonly number[];
@@ -58,23 +74,52 @@ export function engineSizes(model: CausalLM, options: EngineOptions): EngineSize
   if (!Number.isInteger(Math.log2(maxChunk))) {
     throw new OptionsError(`maxChunk must be a power of two, got ${maxChunk}`);
   }
+  const cacheShape = cacheShapeOf(model, options);
   return {
     maxBatch,
     maxContext,
     pageSize,
     maxChunk,
-    pages: cachePages(model, options, { maxBatch, maxContext, pageSize }),
+    cacheShape,
+    pages: cachePages(model, cacheShape, options, { maxBatch, maxContext, pageSize }),
     lookahead: options.lookahead ?? model.device.type === 'cuda',
     eosTokenIds: tokenIds('eosTokenIds', options.eosTokenIds ?? [], vocabSize),
   };
 }
 
+function cacheShapeOf(model: CausalLM, { kvBits, kvGrids }: EngineOptions): CacheShape {
+  const shape = model.cacheShape;
+  if (kvGrids) return withGrids(shape, kvGrids, kvBits);
+  if (kvBits === undefined || kvBits === 16) return shape;
+  if (KV_BITS.includes(kvBits)) return { ...shape, bits: kvBits };
+  throw new OptionsError(`kvBits must be 16, 8, 4 or 3, got ${kvBits}`);
+}
+
+function withGrids(
+  shape: CacheShape,
+  { bits, layers }: KvGrids,
+  kvBits: EngineOptions['kvBits'] = bits,
+): CacheShape {
+  if (kvBits !== bits) {
+    throw new OptionsError(`kvBits is ${kvBits}, but kvGrids were made for ${bits} bits`);
+  }
+  const size = 2 * shape.kvHeads * shape.headDim;
+  const fits = layers.every(({ key, value }) => key.length === size && value.length === size);
+  if (layers.length !== shape.layers || !fits) {
+    throw new OptionsError(
+      `kvGrids are of another model: this one has ${shape.layers} layers of ${size} values each`,
+    );
+  }
+  return { ...shape, bits, grids: layers };
+}
+
 function cachePages(
   model: CausalLM,
+  cacheShape: CacheShape,
   options: EngineOptions,
   { maxBatch, maxContext, pageSize }: { maxBatch: number; maxContext: number; pageSize: number },
 ): number {
-  const bytes = pageBytes(model.cacheShape, pageSize);
+  const bytes = pageBytes(cacheShape, pageSize);
   if (options.pages !== undefined && options.kvBytes !== undefined) {
     throw new OptionsError('pages and kvBytes say the same thing: give one of them');
   }

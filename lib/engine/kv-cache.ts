@@ -1,36 +1,37 @@
 import type { Device } from '../device';
+import type { DType } from '../native';
 import type { CacheShape } from '../nn/causal-lm';
-import type { LayerCache } from '../ops';
-import { sizeOf } from '../tensor';
+import { kvRowBytes, type LayerCache } from '../ops';
+import { sizeOf, type Tensor } from '../tensor';
 
 /** Bytes of one page: keys and values of `pageSize` tokens in all layers. */
 export function pageBytes(shape: CacheShape, pageSize: number): number {
-  return 2 * shape.layers * shape.kvHeads * pageSize * shape.headDim * sizeOf(shape.dtype);
+  return 2 * shape.layers * shape.kvHeads * pageSize * headBytes(shape);
 }
 
-/** The key and value memory of all layers: [pages, kvHeads, pageSize, headDim] each. */
+/** Bytes of the key or the value of one head of one token. */
+function headBytes({ headDim, dtype, bits, grids }: CacheShape): number {
+  if (bits === undefined) return headDim * sizeOf(dtype);
+  return kvRowBytes(headDim, bits) + (grids ? 0 : 2 * sizeOf('f16'));
+}
+
+/** The key and value memory of all layers, in pages; see `LayerCache` for what is in a page. */
 export class KvCache {
   readonly layers: LayerCache[] = [];
   readonly pages: number;
   readonly pageSize: number;
   readonly bytes: number;
+  readonly #device: Device;
+  readonly #owned: Tensor[] = [];
 
   /** @throws FewbitError of the device when the memory is not there; nothing stays allocated. */
   constructor(device: Device, shape: CacheShape, pages: number, pageSize: number) {
+    this.#device = device;
     this.pages = pages;
     this.pageSize = pageSize;
     this.bytes = pages * pageBytes(shape, pageSize);
-    const extents = [pages, shape.kvHeads, pageSize, shape.headDim];
     try {
-      for (let layer = 0; layer < shape.layers; layer++) {
-        const key = device.allocate(shape.dtype, extents);
-        try {
-          this.layers.push({ key, value: device.allocate(shape.dtype, extents) });
-        } catch (error) {
-          key.dispose();
-          throw error;
-        }
-      }
+      for (let layer = 0; layer < shape.layers; layer++) this.layers.push(this.layer(shape, layer));
     } catch (error) {
       this.dispose();
       throw error;
@@ -38,10 +39,28 @@ export class KvCache {
   }
 
   dispose(): void {
-    for (const { key, value } of this.layers) {
-      key.dispose();
-      value.dispose();
-    }
+    for (const tensor of this.#owned.splice(0)) tensor.dispose();
     this.layers.length = 0;
+  }
+
+  private layer({ dtype, kvHeads, headDim, bits, grids }: CacheShape, index: number): LayerCache {
+    const pair = (of: DType, width: number): { key: Tensor; value: Tensor } => {
+      const extents = [this.pages, kvHeads, this.pageSize, width];
+      return { key: this.allocate(of, extents), value: this.allocate(of, extents) };
+    };
+    if (bits === undefined) return pair(dtype, headDim);
+    const codes = { ...pair('u8', kvRowBytes(headDim, bits)), bits, headDim };
+    const grid = grids?.[index];
+    if (!grid) return { ...codes, scales: pair('f16', 2) };
+    const channels = kvHeads * headDim;
+    const upload = (values: Float32Array): Tensor =>
+      this.allocate('f32', [2, channels]).write(values);
+    return { ...codes, grids: { key: upload(grid.key), value: upload(grid.value) } };
+  }
+
+  private allocate(dtype: DType, shape: number[]): Tensor {
+    const tensor = this.#device.allocate(dtype, shape);
+    this.#owned.push(tensor);
+    return tensor;
   }
 }

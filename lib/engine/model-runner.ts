@@ -25,7 +25,7 @@ export class ModelRunner {
     this.chunkRows = Math.min(sizes.maxChunk, most);
     this.chunkSequences = chunkSequences(this.chunkRows);
     try {
-      this.cache = this.#own(new KvCache(model.device, model.cacheShape, pages, pageSize));
+      this.cache = this.#own(new KvCache(model.device, sizes.cacheShape, pages, pageSize));
       const chunk = this.#own(
         new ChunkInputs(model.device, {
           rows: this.chunkRows,

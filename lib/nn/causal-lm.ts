@@ -1,6 +1,6 @@
 import type { Device } from '../device';
 import type { DType } from '../native';
-import type { LayerCache } from '../ops';
+import type { KvBits, LayerCache } from '../ops';
 import type { Tensor } from '../tensor';
 
 /**
@@ -28,7 +28,15 @@ export interface CacheShape {
   layers: number;
   kvHeads: number;
   headDim: number;
+  /** Of hidden states, and of keys and values unless they are codes. */
   dtype: DType;
+  /** Keys and values as codes of so many bits. */
+  bits?: KvBits;
+  /**
+   * What the codes stand for, by layer: f32[2, kvHeads * headDim] scales and zero points. Without
+   * grids, every token and head has a scale of its own.
+   */
+  grids?: readonly { readonly key: Float32Array; readonly value: Float32Array }[];
 }
 
 /** A decoder with a language-model head, whatever its architecture and the method of its layers. */

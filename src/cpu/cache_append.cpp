@@ -2,25 +2,17 @@
 
 #include <cstring>
 
+#include "attention.h"
 #include "checks.h"
 #include "cpu_op.h"
 #include "parallel.h"
+#include "rotate.h"
 
 namespace fewbit::cpu {
 
 namespace {
 
 using namespace ops::cache_append;
-
-// out may be x. table holds dim / 2 cosines, then as many sines.
-void rotate(const float* x, const float* table, int64_t dim, float* out) {
-  const int64_t half = dim / 2;
-  for (int64_t i = 0; i < half; ++i) {
-    const float a = x[i], b = x[i + half], cosine = table[i], sine = table[i + half];
-    out[i] = a * cosine - b * sine;
-    out[i + half] = b * cosine + a * sine;
-  }
-}
 
 void append_row(const OpCall& call, int64_t row) {
   const TensorView& cache = call[key_cache];
@@ -48,7 +40,9 @@ void append_row(const OpCall& call, int64_t row) {
   for (int64_t i = 0; i < call[q].cols(); i += dim) rotate(query + i, table, dim, query + i);
 }
 
-void run(const OpCall& call, ThreadPool& pool) {
+}  // namespace
+
+void append_to_cache(const OpCall& call, ThreadPool& pool) {
   require_f32(spec, call, {q});
   const TensorView& cache = call[key_cache];
   const int64_t count = call[slots].elements(), dim = cache.shape[3];
@@ -65,8 +59,8 @@ void run(const OpCall& call, ThreadPool& pool) {
   });
 }
 
-const CpuOp op(spec, run);
-
+namespace {
+const CpuOp op(spec, append_to_cache);
 }  // namespace
 
 }  // namespace fewbit::cpu

@@ -5,7 +5,7 @@ import type { GenerationOptions, GenerationResult } from '../../engine';
 import type { CausalLanguageModel } from '../../pretrained/model';
 import type { Context, ContextFactory } from '../context';
 import { findModel, loadModel } from '../open-model';
-import { addModelOptions, type ModelOptions } from '../options/model-options';
+import { addModelOptions, kvBitsOption, type ModelOptions } from '../options/model-options';
 import { collect } from '../options/numbers';
 import { addSamplingOptions, type SamplingOptions, samplingOptions } from '../options/sampling';
 import { encodePrompts, type Prompt, type PromptOptions, promptTexts } from '../prompts';
@@ -29,6 +29,7 @@ export function generateCommand(context: ContextFactory): Command {
     .option('--prompt <text>', 'text to continue, - for stdin; may be repeated', collect)
     .option('--chat', "put the prompt into the model's chat template")
     .option('--system <text>', 'system message of the chat')
+    .addOption(kvBitsOption())
     .addHelpText('after', HELP);
   return addModelOptions(addSamplingOptions(command)).action(
     (model: string, options: GenerateOptions) => run(model, options, context),

@@ -4,7 +4,7 @@ import { perplexity } from '../../eval/perplexity';
 import { DEFAULT_WINDOW } from '../../eval/windows';
 import type { ContextFactory } from '../context';
 import { findModel, loadModel } from '../open-model';
-import { addModelOptions, type ModelOptions } from '../options/model-options';
+import { addModelOptions, kvBitsOption, type ModelOptions } from '../options/model-options';
 import { wholeNumber } from '../options/numbers';
 import { formatCount, formatPerplexity } from '../output/format';
 import { addTextSource, readIds, type TextSourceOptions } from '../text-source';
@@ -31,6 +31,7 @@ export function perplexityCommand(context: ContextFactory): Command {
     .argument('<model>', 'folder or hub id')
     .option('--window <ids>', `ids of one window (default: ${DEFAULT_WINDOW})`, wholeNumber(2))
     .option('--limit <n>', 'evaluate only the first n windows', wholeNumber(1))
+    .addOption(kvBitsOption())
     .addHelpText('after', HELP);
   return addModelOptions(addTextSource(command)).action(
     (model: string, options: PerplexityCommandOptions) => run(model, options, context),

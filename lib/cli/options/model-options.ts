@@ -19,6 +19,7 @@ export interface ModelOptions extends OutputOptions {
   revision?: string;
   cacheDir?: string;
   offline?: boolean;
+  kvBits?: 16 | 8 | 4 | 3;
 }
 
 export function addOutputOptions(command: Command): Command {
@@ -40,8 +41,19 @@ export function addModelOptions(command: Command): Command {
 export function quantizationOnLoad(): Option {
   return new Option(
     '--quantization <method>',
-    "quantize on load: 'llm.int8[,threshold=6,mode=paper|bitsandbytes,...]'",
+    "quantize on load: 'llm.int8[,threshold=6,mode=paper|bitsandbytes,...]' or 'bitnet[,lmHead=int8]'",
   ).argParser(quantizationOption);
+}
+
+/** For commands that generate or score: how the cache keeps keys and values. */
+export function kvBitsOption(): Option {
+  const meaning = 'bits of a cached key or value: 16 (default), 8, 4 or 3';
+  return new Option('--kv-bits <bits>', meaning).argParser(kvBits);
+}
+
+function kvBits(text: string): number {
+  if (/^(16|8|4|3)$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('It must be 16, 8, 4 or 3.');
 }
 
 export function deviceOption(): Option {
