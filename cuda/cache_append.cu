@@ -1,6 +1,7 @@
 // cache_append on CUDA: see src/ops/cache_append.h.
 #include "../src/ops/cache_append.h"
 
+#include "attention/rotary.cuh"
 #include "common/cuda_op.h"
 #include "elementwise/map_rows.cuh"
 
@@ -33,16 +34,7 @@ struct CacheAppend {
   __device__ void move(const T* from, T* to, const float* angles) const {
     auto first = load_pack<Count>(from);
     auto second = load_pack<Count>(from + half);
-    if (angles) {
-      const auto cosine = load_pack<Count>(angles);
-      const auto sine = load_pack<Count>(angles + half);
-#pragma unroll
-      for (int i = 0; i < Count; ++i) {
-        const float a = to_float(first.value[i]), b = to_float(second.value[i]);
-        first.value[i] = from_float<T>(a * cosine.value[i] - b * sine.value[i]);
-        second.value[i] = from_float<T>(b * cosine.value[i] + a * sine.value[i]);
-      }
-    }
+    if (angles) rotate(first, second, angles, half);
     store_pack(to, first);
     store_pack(to + half, second);
   }

@@ -25,8 +25,8 @@ __global__ void __launch_bounds__(kScanThreads) scan_kernel(const Batch batch) {
   __shared__ uint64_t best_scratch[kScanThreads / 32];
   __shared__ uint32_t key_scratch[kScanThreads / 32];
   const int part = blockIdx.x, row = blockIdx.y;
-  wait_for_predecessor();
   start_successor();
+  wait_for_predecessor();
   const Row params(batch, row);
   if (!params.active()) return;
   const bool filters = params.filters(), draws = !params.greedy() && !filters;
@@ -123,8 +123,8 @@ __device__ int32_t draw(const Row& params, Keys list, uint32_t largest_key, Draw
 __global__ void __launch_bounds__(kDrawThreads) draw_kernel(const Batch batch) {
   __shared__ DrawScratch scratch;
   const int row = blockIdx.x, lane = threadIdx.x % 32;
-  wait_for_predecessor();
   start_successor();
+  wait_for_predecessor();
   const Row params(batch, row);
   int32_t token = kInactive;
   if (params.active()) {

@@ -23,8 +23,8 @@ struct SiluMul {
 #pragma unroll
     for (int i = 0; i < Count; ++i) {
       const float g = to_float(gates.value[i]);
-      // g / (1 + e^-g) stays right where the exponential overflows: it gives -0.
-      product.value[i] = from_float<T>(g / (1.0f + __expf(-g)) * to_float(ups.value[i]));
+      // Stays right where the exponential overflows: a division by infinity gives 0.
+      product.value[i] = from_float<T>(__fdividef(g, 1.0f + __expf(-g)) * to_float(ups.value[i]));
     }
     store_pack(out + row * out_stride + column, product);
   }

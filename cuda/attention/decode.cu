@@ -1,12 +1,21 @@
-// Flash-decoding: the keys of a row are split over blocks, and a second kernel joins what they
-// found. The grid depends on the batch alone; how many splits a row really uses is read on the
-// device. Transposed products (K q^T, V^T p^T) put up to 8 query heads of one key-value head into
-// the columns of an m16n8k16 tile, so K and V go from memory straight into fragments, once.
+// Flash-decoding: the keys of a row are split over blocks, which join what they found. The grid
+// depends on the batch alone; how many splits a row really uses is read on the device. Transposed
+// products (K q^T, V^T p^T) put up to 8 query heads of one key-value head into the columns of an
+// m16n8k16 tile, so K and V go from memory straight into fragments, once. The newest key and value
+// are not in the cache yet: one block puts them there, and the warp that treats their tile takes them
+// from shared memory.
+//
+// At small batches it is latency that counts. So a warp finds out where its first tile lies while the
+// kernel before still runs, starts loading as soon as that has ended, and checks meanwhile whether
+// what it went by still holds.
 #include <algorithm>
+#include <bit>
 #include <type_traits>
 
 #include "../common/reduce.cuh"
+#include "../common/zeroed.h"
 #include "fragment.cuh"
+#include "new_rows.cuh"
 #include "problem.cuh"
 #include "splits.cuh"
 
@@ -14,89 +23,91 @@ namespace fewbit::cuda::attention {
 
 namespace {
 
-template <class T, int Chunks>
+template <int Chunks>
 struct Tile {
   static constexpr int kPairs = (Chunks + 1) / 2;  // 64-element chunks of a value row
+  static constexpr int kWidth = kPairs * 64;
+  static constexpr bool kAhead = Chunks <= 4;  // registers for the query and for loads ahead
   uint4 keys[2][Chunks];
   uint4 values[4][kPairs];
 };
 
-// Brings a warp's first tile into L2 while the kernel before still runs (later tiles gain nothing
-// from it). That kernel may be changing the positions or the table: whatever is read here, past L1,
-// names rows inside the caches, and no result depends on it.
-__device__ __forceinline__ void prefetch_tile(const Problem& problem, int splits, int kv_head) {
+// Dynamic shared memory of a block.
+template <class T, int Chunks>
+struct Memory {
+  static constexpr int kWidth = Tile<Chunks>::kWidth;
+  NewRows<T, kWidth> fresh;
+  Findings<kWidth> found[kSplitWarps];
+  ClusterFindings<kWidth> received;
+};
+
+// Where a row is, and the cache row of a lane's key in the first tile of its warp. A padding row has
+// position -1.
+struct Place {
+  int position, sequence, slot;
+  uint32_t cache_row;
+
+  __device__ bool operator==(const Place& other) const {
+    return position == other.position && sequence == other.sequence && slot == other.slot &&
+           cache_row == other.cache_row;
+  }
+};
+
+// Lanes 0 to 15 look up the 16 keys of a tile; lanes 16 to 31 do the same once more. Keys past the
+// last stored one are never used.
+__device__ __forceinline__ uint32_t look_up(const Problem& problem, const Heads& heads,
+                                            const Place& place, int tile) {
+  const int key =
+      min(tile * kTileKeys + static_cast<int>(threadIdx.x) % kTileKeys, max(place.position - 1, 0));
+  return problem.cache_row(place.sequence, heads.kv_head, key);
+}
+
+// Reads the place of a row. The cache row is that of the key that `guess` supposes, so that no load
+// waits for another.
+__device__ __forceinline__ Place read_place(const Problem& problem, const Append& append,
+                                            const Heads& heads, const Place& guess, int tile) {
+  Place place{.position = __ldcg(problem.positions + heads.row),
+              .sequence = __ldcg(problem.sequences + heads.row),
+              .slot = __ldcg(append.slots + heads.row),
+              .cache_row = look_up(problem, heads, guess, tile)};
+  if (!append.is_known(problem, place.position, place.sequence, place.slot)) {
+    place = {.position = -1, .sequence = 0, .slot = 0, .cache_row = place.cache_row};
+  }
+  return place;
+}
+
+// Brings a lane's key and value of a tile into L2. The kernel before may be changing the table or the
+// positions: whatever was read names rows inside the caches, and no result depends on it.
+__device__ __forceinline__ void prefetch(const Problem& problem, uint32_t cache_row) {
 #if __CUDA_ARCH__ >= 900
-  const int row = blockIdx.z, lane = threadIdx.x % 32;
-  const int sequence = __ldcg(problem.sequences + row), position = __ldcg(problem.positions + row);
-  if (position < 0 || sequence < 0 || sequence >= problem.table_rows) return;
-  const int tiles = position / kTileKeys + 1;
-  const int tile = blockIdx.x * tiles_per_split(tiles, splits) + threadIdx.x / 32;
-  if (tile >= tiles) return;
-  const int key = min(tile * kTileKeys + lane % kTileKeys, position);
-  const char* cache = static_cast<const char*>(lane < 16 ? problem.key_cache : problem.value_cache);
+  const char* cache =
+      static_cast<const char*>(threadIdx.x % 32 < 16 ? problem.key_cache : problem.value_cache);
   const int64_t row_bytes = int64_t{problem.dim} * 2;
-  const char* from = cache + problem.cache_row(sequence, kv_head, key, true) * row_bytes;
   for (int64_t offset = 0; offset < row_bytes; offset += 128) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(from + offset));
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(cache + cache_row * row_bytes + offset));
   }
 #endif
 }
 
+// Attention of some heads over the tiles of this block, the findings of each warp into shared memory.
+// By all threads of the block; ends without a barrier. Returns false, having found nothing, when
+// place turned out to be out of date; it has been corrected then.
 template <class T, int Chunks>
-__global__ void __launch_bounds__(kSplitThreads, Chunks <= 4 ? 3 : 2)
-    decode_kernel(const Problem problem, const Splits splits) {
-  using TileOf = Tile<T, Chunks>;
+__device__ bool attend(const Problem& problem, const Append& append, const Splits& splits,
+                       const Heads& heads, Place& place, Memory<T, Chunks>& memory) {
+  using TileOf = Tile<Chunks>;
   constexpr int kPairs = TileOf::kPairs;
-  constexpr int kWidth = kPairs * 64;
-  constexpr bool kAhead = Chunks <= 4;  // registers for the query and for loads ahead
-  __shared__ float warp_values[kSplitWarps][kTileHeads][kWidth];
-  __shared__ SplitSum warp_sums[kSplitWarps][kTileHeads];
-
-  const int split = blockIdx.x, row = blockIdx.z;
-  const int kv_head = blockIdx.y % problem.kv_heads;
-  const int head_in_group = blockIdx.y / problem.kv_heads * kTileHeads;
-  const int heads = min(problem.group - head_in_group, kTileHeads);
-  const int first_head = kv_head * problem.group + head_in_group;
+  constexpr bool kAhead = TileOf::kAhead;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int group = lane / 4, member = lane % 4;
   const int head_chunks = problem.dim / 8;  // 16-byte chunks of a row
-
-  prefetch_tile(problem, splits.count, kv_head);
-  wait_for_predecessor();
-  start_successor();
-  const int position = problem.position_of(row);
-  if (position < 0) {
-    if (split > 0 || splits.count > 1) return;  // the joining kernel writes the zeros
-    for (int i = threadIdx.x; i < heads * problem.dim; i += kSplitThreads) {
-      problem.result<T>(row, first_head)[i] = from_float<T>(0.0f);
-    }
-    return;
-  }
-  const int sequence = problem.sequences[row];
-  const int tiles = position / kTileKeys + 1;
-  const int share = tiles_per_split(tiles, splits.count);
-  const int tile_end = min((split + 1) * share, tiles);
-  if (split * share >= tiles) return;
+  const int position = place.position, tiles = position / kTileKeys + 1;
+  const int step = splits.count * kSplitWarps;
+  auto& fresh = memory.fresh;
+  int tile = blockIdx.x * kSplitWarps + warp;
 
   // Fragments hold 8 consecutive elements a lane: the order of a sum's terms is free, as long as
   // both factors use the same one.
-  const T* query = problem.query<T>(row, first_head + min(group, heads - 1));
-  const auto load_query = [&](int i) {
-    const int chunk = member + 4 * i;
-    const bool read = group < heads && chunk < head_chunks;
-    return read ? *reinterpret_cast<const uint4*>(query + chunk * 8) : uint4{};
-  };
-  uint4 held[kAhead ? Chunks : 1];
-  if constexpr (kAhead) {
-#pragma unroll
-    for (int i = 0; i < Chunks; ++i) held[i] = load_query(i);
-  }
-
-  // Lanes 0 to 15 look up the 16 keys of a tile; lanes 16 to 31 do the same once more.
-  const auto look_up = [&](int tile) {
-    const int key = min(tile * kTileKeys + lane % kTileKeys, position);
-    return problem.cache_row(sequence, kv_head, key);
-  };
   const T* key_cache = static_cast<const T*>(problem.key_cache);
   const T* value_cache = static_cast<const T*>(problem.value_cache);
   TileOf tile_data;
@@ -126,21 +137,51 @@ __global__ void __launch_bounds__(kSplitThreads, Chunks <= 4 ? 3 : 2)
     }
   };
 
+  uint32_t rows = place.cache_row;
+  if (tile < tiles) {
+    load_keys(rows);
+    if constexpr (kAhead) load_values(rows, 0, kPairs);
+  }
+  const Place now = read_place(problem, append, heads, place, tile);
+  fresh.load(problem, append, heads, position);
+  if (__syncthreads_or(!(now == place))) {
+    place = now;
+    place.cache_row = look_up(problem, heads, place, tile);
+    return false;
+  }
+
+  const auto shared_chunk = [](const T* row, int chunk) {
+    return *reinterpret_cast<const uint4*>(row + chunk * 8);
+  };
+  const auto load_query = [&](int i) {
+    return group < heads.count ? shared_chunk(fresh.queries[group], member + 4 * i) : uint4{};
+  };
+  uint4 held[kAhead ? Chunks : 1];
+  if constexpr (kAhead) {
+#pragma unroll
+    for (int i = 0; i < Chunks; ++i) held[i] = load_query(i);
+  }
+
   // Columns 2 * member and 2 * member + 1 of the tile are this lane's heads. Its part of the output
   // is 8 consecutive elements of each: sums[j][t] covers elements 2t and 2t + 1.
   constexpr float kNone = -INFINITY;
   float largest[2] = {kNone, kNone}, weight_sum[2] = {0.0f, 0.0f};
   float sums[kPairs][4][4] = {};
-  int tile = split * share + warp;
-  uint32_t rows = 0;
-  if (tile < tile_end) {
-    rows = look_up(tile);
-    load_keys(rows);
-  }
-  while (tile < tile_end) {
-    if constexpr (kAhead) load_values(rows, 0, kPairs);
-    const int next = tile + kSplitWarps;
-    const uint32_t next_rows = next < tile_end ? look_up(next) : 0;
+  while (tile < tiles) {
+    const bool last = tile == tiles - 1;
+    const int first_key = tile * kTileKeys;
+    if (last) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        if (first_key + group + 8 * half < position) continue;
+#pragma unroll
+        for (int i = 0; i < Chunks; ++i) {
+          tile_data.keys[half][i] = shared_chunk(fresh.key, member + 4 * i);
+        }
+      }
+    }
+    const int next = tile + step;
+    const uint32_t next_rows = next < tiles ? look_up(problem, heads, place, next) : 0;
 
     float score[4] = {};      // keys group (0, 1) and group + 8 (2, 3), for both heads
     float score_too[4] = {};  // the other half of the sum: two chains of products are faster
@@ -154,14 +195,14 @@ __global__ void __launch_bounds__(kSplitThreads, Chunks <= 4 ? 3 : 2)
 #pragma unroll
     for (int i = 0; i < 4; ++i) score[i] += score_too[i];
     if constexpr (!kAhead) load_values(rows, 0, kPairs / 2);
-    if (kAhead && next < tile_end) load_keys(next_rows);
+    if (kAhead && next < tiles) load_keys(next_rows);
 
     float shrink[2];
 #pragma unroll
     for (int head = 0; head < 2; ++head) {
       float& low = score[head];
       float& high = score[head + 2];
-      const int key = tile * kTileKeys + group;
+      const int key = first_key + group;
       low = key <= position ? low * problem.scale_log2 : kNone;
       high = key + 8 <= position ? high * problem.scale_log2 : kNone;
       float top = fmaxf(low, high);
@@ -181,6 +222,14 @@ __global__ void __launch_bounds__(kSplitThreads, Chunks <= 4 ? 3 : 2)
 #pragma unroll
     for (int j = 0; j < kPairs; ++j) {
       if (!kAhead && j == kPairs / 2) load_values(rows, kPairs / 2, kPairs);
+      if (last) {
+#pragma unroll
+        for (int key = 0; key < 4; ++key) {
+          const int in_tile = 2 * member + key % 2 + 8 * (key / 2);
+          if (first_key + in_tile < position) continue;
+          tile_data.values[key][j] = shared_chunk(fresh.value, group + 8 * j);
+        }
+      }
 #pragma unroll
       for (int t = 0; t < 4; ++t) {
         const auto word = [&](int key) {
@@ -198,12 +247,18 @@ __global__ void __launch_bounds__(kSplitThreads, Chunks <= 4 ? 3 : 2)
                          __byte_perm(word(2), word(3), 0x7632), weights_low, weights_high);
       }
     }
-    if (!kAhead && next < tile_end) load_keys(next_rows);
+    if (next < tiles) {
+      if constexpr (kAhead) {
+        load_values(next_rows, 0, kPairs);
+      } else {
+        load_keys(next_rows);
+      }
+    }
     rows = next_rows;
     tile = next;
   }
 
-  // Join the warps.
+  auto& found = memory.found[warp];
 #pragma unroll
   for (int head = 0; head < 2; ++head) {
 #pragma unroll
@@ -211,60 +266,109 @@ __global__ void __launch_bounds__(kSplitThreads, Chunks <= 4 ? 3 : 2)
       weight_sum[head] += __shfl_xor_sync(kFullWarp, weight_sum[head], offset);
     }
     const int column = 2 * member + head;
-    if (column >= heads) continue;
-    if (group == 0) warp_sums[warp][column] = {largest[head], weight_sum[head]};
+    if (column >= heads.count) continue;
+    if (group == 0) found.sums[column] = {largest[head], weight_sum[head]};
 #pragma unroll
     for (int j = 0; j < kPairs; ++j) {
 #pragma unroll
       for (int t = 0; t < 4; ++t) {
-        float* to = &warp_values[warp][column][64 * j + 8 * group + 2 * t];
+        float* to = &found.values[column][64 * j + 8 * group + 2 * t];
         to[0] = sums[j][t][head];
         to[1] = sums[j][t][head + 2];
       }
     }
   }
-  __syncthreads();
-  for (int i = threadIdx.x; i < heads * problem.dim; i += kSplitThreads) {
-    const int head = i / problem.dim, element = i % problem.dim;
-    SplitSum joined = warp_sums[0][head];
-#pragma unroll
-    for (int w = 1; w < kSplitWarps; ++w) {
-      joined.largest = fmaxf(joined.largest, warp_sums[w][head].largest);
-    }
-    joined.sum = 0.0f;
-    float value = 0.0f;
-#pragma unroll
-    for (int w = 0; w < kSplitWarps; ++w) {
-      const float factor = power_of_two(warp_sums[w][head].largest - joined.largest);
-      joined.sum += factor * warp_sums[w][head].sum;
-      value += factor * warp_values[w][head][element];
-    }
-    if (splits.count == 1) {
-      problem.result<T>(row, first_head + head)[element] = from_float<T>(value / joined.sum);
+  return true;
+}
+
+template <class T, int Chunks>
+__global__ void __launch_bounds__(kSplitThreads, Chunks <= 4 ? 3 : 2)
+    decode_kernel(const Problem problem, const Append append, const Splits splits) {
+  constexpr int kWidth = Tile<Chunks>::kWidth;
+  extern __shared__ __align__(16) unsigned char shared[];
+  auto& memory = *reinterpret_cast<Memory<T, Chunks>*>(shared);
+  const int kv_head = blockIdx.y % problem.kv_heads;
+  const int head_tile = blockIdx.y / problem.kv_heads * kTileHeads;  // in its group
+  const Heads heads{.row = static_cast<int>(blockIdx.z),
+                    .kv_head = kv_head,
+                    .first = kv_head * problem.group + head_tile,
+                    .count = min(problem.group - head_tile, kTileHeads)};
+  const int split = blockIdx.x, tile = split * kSplitWarps + threadIdx.x / 32;
+  const bool in_cluster = splits.count > 1 && !splits.sums;
+#if __CUDA_ARCH__ >= 900
+  if (in_cluster) hopper::cluster_arrive_relaxed();
+#endif
+  start_successor();
+  const Place none{.position = -1, .sequence = 0, .slot = 0, .cache_row = 0};
+  Place place = read_place(problem, append, heads, none, tile);
+  place.cache_row = look_up(problem, heads, place, tile);
+  if (tile * kTileKeys <= place.position) prefetch(problem, place.cache_row);
+  const int second = tile + splits.count * kSplitWarps;
+  if (second * kTileKeys <= place.position) {
+    prefetch(problem, look_up(problem, heads, place, second));
+  }
+  wait_for_predecessor();
+
+  int active;
+  bool is_active;
+  for (;;) {
+    active = splits.active(place.position / kTileKeys + 1);
+    is_active = place.position >= 0 && split < active;
+    if (is_active) {
+      if (attend<T, Chunks>(problem, append, splits, heads, place, memory)) break;
       continue;
     }
-    const int64_t index =
-        (static_cast<int64_t>(row) * problem.query_heads + first_head + head) * splits.count +
-        split;
-    if (element == 0) splits.sums[index] = joined;
-    splits.values[index * problem.dim + element] = value;
+    // Nothing to do here, if that is still so.
+    const Place now = read_place(problem, append, heads, place, tile);
+    if (now == place) break;
+    place = now;
+    place.cache_row = look_up(problem, heads, place, tile);
+  }
+  if (place.position < 0) {
+    if (split > 0) return;
+    for (int i = threadIdx.x; i < heads.count * problem.dim; i += kSplitThreads) {
+      problem.result<T>(heads.row, heads.first)[i] = from_float<T>(0.0f);
+    }
+    return;
+  }
+  if (is_active) __syncthreads();
+  const auto of = [&](int warp) -> const auto& { return memory.found[warp]; };
+  if (in_cluster) {
+    join_in_cluster<T, kWidth>(problem, splits, heads, active, of, memory.received);
+  } else if (is_active) {
+    join_in_workspace<T, kWidth>(problem, splits, heads, active, of);
+  }
+  const int last_split = place.position / kTileKeys / kSplitWarps % splits.count;
+  if (split == last_split && heads.first % problem.group == 0) {
+    memory.fresh.store(problem, heads, place.slot);
   }
 }
 
-// Blocks that fit the device at once, shared out evenly; at least 4 a row and head when the table
-// is that long, so that one long sequence among short ones does not hold up the rest.
-int split_count(const Problem& problem, const Context& context) {
+bool joins_in_cluster(const Context& context) { return context.properties.major >= 9; }
+
+int64_t units_of(const Problem& problem) {
   const int64_t head_tiles = (problem.group + kTileHeads - 1) / kTileHeads;
-  const int64_t units = problem.rows * problem.kv_heads * head_tiles;
+  return problem.rows * problem.kv_heads * head_tiles;
+}
+
+// Enough splits that all blocks fit the device at once; at least 4 a row and head when the table is
+// that long, so that one long sequence among short ones does not hold up the rest.
+int split_count(const Problem& problem, const Context& context) {
+  const int64_t units = units_of(problem);
+  const bool cluster = joins_in_cluster(context);
+  if (!cluster && units > static_cast<int64_t>(Zeroed::kWords)) return 1;
   const int64_t resident = 3 * int64_t{context.properties.multiProcessorCount};
   const int64_t most_keys = int64_t{problem.table_columns} * problem.page_size;
   const int64_t useful = (most_keys + kTileKeys * kSplitWarps - 1) / (kTileKeys * kSplitWarps);
-  const int64_t wanted = std::clamp<int64_t>(resident / std::max<int64_t>(units, 1), 4, kMaxSplits);
-  return static_cast<int>(std::clamp<int64_t>(useful, 1, wanted));
+  // More than 8 blocks of a cluster are no promise of the architecture, but H100 and B200 have them.
+  const int most = !cluster ? kMaxSplits : context.properties.major <= 10 ? kMaxCluster : 8;
+  const int64_t wanted = std::clamp<int64_t>(resident / std::max<int64_t>(units, 1), 4, most);
+  const auto count = static_cast<unsigned>(std::clamp<int64_t>(useful, 1, wanted));
+  return static_cast<int>(cluster ? std::bit_floor(count) : count);
 }
 
 size_t sums_bytes(const Problem& problem, int splits) {
-  const size_t bytes = sizeof(SplitSum) * problem.rows * problem.query_heads * splits;
+  const size_t bytes = sizeof(SplitSum) * kTileHeads * units_of(problem) * splits;
   return (bytes + 255) / 256 * 256;
 }
 
@@ -272,32 +376,41 @@ size_t sums_bytes(const Problem& problem, int splits) {
 
 size_t decode_workspace(const Problem& problem, const Context& context) {
   const int splits = split_count(problem, context);
-  if (splits == 1) return 0;
-  const size_t values = sizeof(float) * problem.rows * problem.query_heads * splits * problem.dim;
+  if (splits == 1 || joins_in_cluster(context)) return 0;
+  const size_t values = sizeof(float) * kTileHeads * units_of(problem) * splits * problem.dim;
   return sums_bytes(problem, splits) + values;
 }
 
-void run_decode(const Problem& problem, Context& context, void* workspace) {
-  const int count = split_count(problem, context);
-  char* bytes = static_cast<char*>(workspace);
-  const Splits splits{count, reinterpret_cast<SplitSum*>(bytes),
-                      reinterpret_cast<float*>(bytes + sums_bytes(problem, count))};
-  const unsigned head_tiles = (problem.group + kTileHeads - 1) / kTileHeads;
-  const unsigned rows = problem.rows;
-  const Launch split_launch{.name = "attention (decode)",
-                            .grid = dim3(count, problem.kv_heads * head_tiles, rows),
-                            .block = dim3(kSplitThreads),
-                            .overlap = true};
-  const Launch join_launch{.name = "attention (join)",
-                           .grid = dim3(problem.query_heads, rows),
-                           .block = dim3(kSplitThreads),
-                           .overlap = true};
-  with_half(problem.dtype, "attention: q", [&](auto zero) {
+void run_decode(const Problem& problem, const Append& append, Context& context, void* workspace) {
+  Splits splits{};
+  splits.count = split_count(problem, context);
+  const bool cluster = joins_in_cluster(context);
+  if (!cluster) {
+    char* bytes = static_cast<char*>(workspace);
+    splits.sums = reinterpret_cast<SplitSum*>(bytes);
+    splits.values = reinterpret_cast<float*>(bytes + sums_bytes(problem, splits.count));
+    splits.arrivals = context.zeroed->words();
+  }
+  const int head_tiles = (problem.group + kTileHeads - 1) / kTileHeads;
+  // The least power of two whose multiples cover a head.
+  const int share = (problem.dim + splits.count - 1) / splits.count;
+  splits.share = std::bit_width(static_cast<unsigned>(share - 1));
+  Launch config{.name = "decode_attention",
+                .grid = dim3(splits.count, problem.kv_heads * head_tiles, problem.rows),
+                .block = dim3(kSplitThreads),
+                .cluster = cluster ? splits.count : 1,
+                .overlap = true};
+  with_half(problem.dtype, "decode_attention: q", [&](auto zero) {
     using T = decltype(zero);
     with_chunks(problem.dim, [&](auto chunks) {
-      launch(split_launch, context, decode_kernel<T, chunks()>, problem, splits);
+      const auto kernel = decode_kernel<T, chunks()>;
+      config.shared_bytes = sizeof(Memory<T, chunks()>);
+      if (config.cluster > 8) {
+        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1),
+              config.name);
+      }
+      launch(config, context, kernel, problem, append, splits);
     });
-    if (count > 1) launch(join_launch, context, join_kernel<T>, problem, splits);
   });
 }
 

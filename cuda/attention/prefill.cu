@@ -7,6 +7,7 @@
 #include "../common/reduce.cuh"
 #include "fragment.cuh"
 #include "problem.cuh"
+#include "row_table.cuh"
 
 namespace fewbit::cuda::attention {
 
@@ -24,44 +25,6 @@ struct Shape {
   static constexpr int kSharedBytes = 2 * kStageBytes;
   static constexpr bool kHoldQuery = Chunks <= 4;  // in registers
 };
-
-// What a block knows of its rows: for the first row of each sequence, a bit in firsts and the least
-// and largest position of the sequence's rows; the least is -1 when other rows need a mask anyway.
-struct RowTable {
-  int sequence[kRows];
-  int position[kRows];
-  int least[kRows];
-  int largest[kRows];
-  uint32_t firsts[kRows / 32];
-};
-
-__device__ __forceinline__ void fill_rows(RowTable& table, const Problem& problem, int first_row) {
-  const int thread = threadIdx.x;
-  if (thread < kRows) {
-    const int row = first_row + thread;
-    const int position = row < problem.rows ? problem.position_of(row) : -1;
-    table.position[thread] = position;
-    table.sequence[thread] = position < 0 ? -1 : problem.sequences[row];
-  }
-  __syncthreads();
-  if (thread < kRows) {
-    const int sequence = table.sequence[thread];
-    int least = INT_MAX, largest = -1;
-    bool first = sequence >= 0;
-#pragma unroll 8
-    for (int i = 0; i < kRows; ++i) {
-      const bool mine = table.sequence[i] == sequence;
-      first = first && !(mine && i < thread);
-      least = min(least, mine ? table.position[i] : -1);
-      largest = mine ? max(largest, table.position[i]) : largest;
-    }
-    table.least[thread] = least;
-    table.largest[thread] = largest;
-    const uint32_t firsts = __ballot_sync(kFullWarp, first);
-    if (thread % 32 == 0) table.firsts[thread / 32] = firsts;
-  }
-  __syncthreads();
-}
 
 // Shared rows are read 8 at a time (one chunk of each) and 2 at a time (four chunks of each). With
 // the row's low three bits reversed into the chunk's index, neither meets a bank twice.
@@ -97,7 +60,7 @@ __global__ void __launch_bounds__(kThreads, 2) prefill_kernel(const Problem prob
   constexpr int kKeyTiles = S::kKeys / 8;  // of 8 columns of the scores
   constexpr int kOutTiles = Chunks * 4;    // of 8 columns of the output
   extern __shared__ __align__(128) unsigned char shared[];
-  __shared__ RowTable table;
+  __shared__ RowTable<kRows> table;
   __shared__ uint32_t cache_rows[2][S::kKeys];
 
   // The longest walks start first.
@@ -109,8 +72,8 @@ __global__ void __launch_bounds__(kThreads, 2) prefill_kernel(const Problem prob
   const int head_chunks = problem.dim / 8;
   const uint32_t stages = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
 
-  wait_for_predecessor();
   start_successor();
+  wait_for_predecessor();
   fill_rows(table, problem, first_row);
 
   // This lane's two rows. Rows past the end read the last one; nothing of theirs is stored.
@@ -133,8 +96,7 @@ __global__ void __launch_bounds__(kThreads, 2) prefill_kernel(const Problem prob
   float out[kOutTiles][4] = {};
   float largest[2] = {-INFINITY, -INFINITY}, weight_sum[2] = {0.0f, 0.0f};
 
-  for (int start = 0; start < kRows; ++start) {
-    if (!(table.firsts[start / 32] >> start % 32 & 1)) continue;
+  for (int start = next_sequence(table, -1); start < kRows; start = next_sequence(table, start)) {
     const int sequence = table.sequence[start];
     const int least = table.least[start], last_key = table.largest[start];
     const int tiles = last_key / S::kKeys + 1;

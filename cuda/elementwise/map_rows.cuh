@@ -34,8 +34,8 @@ constexpr int kMapThreads = 128;
 template <class Body>
 __global__ void __launch_bounds__(kMapThreads)
     map_rows_kernel(const Body body, int64_t rows, int64_t columns, int64_t packs) {
-  wait_for_predecessor();
   start_successor();
+  wait_for_predecessor();
   const int64_t index = static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x;
   const int64_t column =
       index < packs ? index * Body::kWidth : packs * Body::kWidth + (index - packs);

@@ -73,6 +73,7 @@ __global__ void __launch_bounds__(Threads) row_norm_kernel(const RowNorm<T> norm
     return (static_cast<int64_t>(vector) * Threads + threadIdx.x) * kWidth;
   };
 
+  start_successor();
   // Weights are cold in every step: their way into L2 overlaps the end of the kernel before. They
   // are read only after the wait, since that kernel may have made them.
 #pragma unroll
@@ -82,8 +83,18 @@ __global__ void __launch_bounds__(Threads) row_norm_kernel(const RowNorm<T> norm
     prefetch(norm.bias, norm.weight_dtype, column_of(v));
   }
   wait_for_predecessor();
-  start_successor();
 
+  // All loads start before the first value is used.
+  Vector<T> x[Vectors], total[Vectors];
+#pragma unroll
+  for (int v = 0; v < Vectors; ++v) {
+    x[v] = total[v] = Vector<T>{};
+    if (column_of(v) >= norm.columns) continue;
+    x[v] = load_vector(norm.x + start + column_of(v));
+    if (norm.residual) {
+      total[v] = load_vector(static_cast<const T*>(norm.residual + start + column_of(v)));
+    }
+  }
   float scale[kWidth], shift[kWidth];
   const auto load_weights = [&](int64_t column) {
 #pragma unroll
@@ -101,22 +112,15 @@ __global__ void __launch_bounds__(Threads) row_norm_kernel(const RowNorm<T> norm
   float sum = 0.0f;
 #pragma unroll
   for (int v = 0; v < Vectors; ++v) {
-    const int64_t column = column_of(v);
 #pragma unroll
-    for (int i = 0; i < kWidth; ++i) value[v][i] = 0.0f;
-    if (column < norm.columns) {
-      const Vector<T> x = load_vector(norm.x + start + column);
+    for (int i = 0; i < kWidth; ++i) value[v][i] = to_float(x[v].value[i]);
+    if (norm.residual && column_of(v) < norm.columns) {
 #pragma unroll
-      for (int i = 0; i < kWidth; ++i) value[v][i] = to_float(x.value[i]);
-      if (norm.residual) {
-        Vector<T> total = load_vector(static_cast<const T*>(norm.residual + start + column));
-#pragma unroll
-        for (int i = 0; i < kWidth; ++i) {
-          total.value[i] = from_float<T>(to_float(total.value[i]) + value[v][i]);
-          value[v][i] = to_float(total.value[i]);
-        }
-        store_vector(norm.residual + start + column, total);
+      for (int i = 0; i < kWidth; ++i) {
+        total[v].value[i] = from_float<T>(to_float(total[v].value[i]) + value[v][i]);
+        value[v][i] = to_float(total[v].value[i]);
       }
+      store_vector(norm.residual + start + column_of(v), total[v]);
     }
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
@@ -141,7 +145,7 @@ __global__ void __launch_bounds__(Threads) row_norm_kernel(const RowNorm<T> norm
     }
     sum = block_reduce<Threads>(sum, Sum{}, scratch[1]);
   }
-  const float inverse = 1.0f / sqrtf(sum / columns + norm.eps);
+  const float inverse = rsqrtf(sum / columns + norm.eps);
 
 #pragma unroll
   for (int v = 0; v < Vectors; ++v) {
@@ -163,8 +167,8 @@ __global__ void __launch_bounds__(512) any_row_norm_kernel(const RowNorm<T> norm
   constexpr int kThreads = 512;
   __shared__ float scratch[2][kThreads / 32];
   const int64_t start = static_cast<int64_t>(blockIdx.x) * norm.columns;
-  wait_for_predecessor();
   start_successor();
+  wait_for_predecessor();
 
   float sum = 0.0f;
   for (int64_t column = threadIdx.x; column < norm.columns; column += kThreads) {
@@ -191,7 +195,7 @@ __global__ void __launch_bounds__(512) any_row_norm_kernel(const RowNorm<T> norm
     }
     sum = block_reduce<kThreads>(sum, Sum{}, scratch[1]);
   }
-  const float inverse = 1.0f / sqrtf(sum / columns + norm.eps);
+  const float inverse = rsqrtf(sum / columns + norm.eps);
   for (int64_t column = threadIdx.x; column < norm.columns; column += kThreads) {
     const float centred = to_float(values[start + column]) - mean;
     norm.out[start + column] =
@@ -218,6 +222,7 @@ void run_row_norm(const char* name, Context& context, int64_t rows, const RowNor
   if (vectors <= 128) return go(row_norm_kernel<Kind, T, 128, 1>, 128);
   if (vectors <= 512) return go(row_norm_kernel<Kind, T, 512, 1>, 512);
   if (vectors <= 1024) return go(row_norm_kernel<Kind, T, 1024, 1>, 1024);
+  if (vectors <= 2048) return go(row_norm_kernel<Kind, T, 512, 4>, 512);
   go(row_norm_kernel<Kind, T, 1024, 4>, 1024);
 }
 

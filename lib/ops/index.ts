@@ -1,4 +1,7 @@
 export * from './attention';
+export * from './attention-quantized';
+export * from './bit-linear';
+export * from './bitnet';
 export * from './elementwise';
 export * from './embedding';
 export * from './gather';

@@ -3,7 +3,6 @@
 //   with group = Hq / Hkv, softmax and sums in fp32
 // Key j of sequence s lies in page block_table[s, j / page_size] at offset j % page_size.
 // A negative position marks a padding row: it yields zeros.
-// decode = 1 promises at most one row a sequence.
 // q float[T, Hq*D] (rows may be spaced apart), caches float[pages, Hkv, page_size, D],
 // block_table i32[S, P], sequences and positions i32[T], out float[T, Hq*D].
 #pragma once
@@ -13,7 +12,7 @@
 namespace fewbit::ops::attention {
 
 enum Tensor { q, key_cache, value_cache, block_table, sequences, positions, out };
-enum Attr { scale, decode };
+enum Attr { scale };
 
 inline const OpSpec spec{
     "attention",
@@ -24,7 +23,7 @@ inline const OpSpec spec{
      {"sequences", Access::Read},
      {"positions", Access::Read},
      {"out", Access::Write}},
-    {"scale", "decode"},
+    {"scale"},
     [](const OpCall& call) {
       const TensorView& cache = call[key_cache];
       const int64_t rows = call[q].rows(), heads = cache.shape[1], dim = cache.shape[3];

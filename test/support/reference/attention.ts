@@ -1,7 +1,7 @@
 import { dot, given, type Reference, rowOf, sizeOf } from './types';
 
 /** Rotates the halves of each head by the angles of a position. */
-function rotate(row: Float64Array, dim: number, angles: Float64Array): Float64Array {
+export function rotate(row: Float64Array, dim: number, angles: Float64Array): Float64Array {
   const half = dim / 2;
   return Float64Array.from(row, (value, i) => {
     const within = i % dim;
@@ -77,4 +77,28 @@ export const attention: Reference = (inputs, { scale }) => {
     }
   }
   return { out };
+};
+
+export const decodeAttention: Reference = (inputs, attrs) => {
+  const { q, key_cache, value_cache } = cacheAppend(inputs, {}) as Record<string, Float64Array>;
+  const moved = (name: string, data: Float64Array | undefined) => ({
+    ...given(inputs, name),
+    data: data as Float64Array,
+  });
+  const isPadding = (row: number) => (given(inputs, 'slots').data[row] as number) < 0;
+  const positions = given(inputs, 'positions');
+  const { out } = attention(
+    {
+      ...inputs,
+      q: moved('q', q),
+      key_cache: moved('key_cache', key_cache),
+      value_cache: moved('value_cache', value_cache),
+      positions: {
+        ...positions,
+        data: positions.data.map((position, row) => (isPadding(row) ? -1 : position)),
+      },
+    },
+    attrs,
+  );
+  return { key_cache, value_cache, out };
 };
