@@ -18,14 +18,14 @@ int divide_up(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); 
 
 // Clusters that run at the same time: fewer than the multiprocessors would give, since a cluster
 // stays within one group of them. Asked once per device.
-template <int BlockRows, int BlockColumns, int Split, int Multicast>
+template <int BlockRows, int BlockColumns, int Split, int RowTiles, int ColumnTiles>
 int resident_clusters(const Context& context) {
-  using Shape = FusedShape<BlockRows, BlockColumns, Split, Multicast>;
+  using Shape = FusedShape<BlockRows, BlockColumns, Split, RowTiles, ColumnTiles>;
   constexpr int kDevices = 64;
   static std::array<std::atomic<int>, kDevices> known{};
   std::atomic<int>& entry = known[static_cast<size_t>(context.device % kDevices)];
   if (const int clusters = entry.load()) return clusters;
-  const auto kernel = fused_matmul<BlockRows, BlockColumns, Split, Multicast>;
+  const auto kernel = fused_matmul<BlockRows, BlockColumns, Split, RowTiles, ColumnTiles>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              Shape::kSharedBytes),
         "linear_int8");
@@ -44,14 +44,15 @@ int resident_clusters(const Context& context) {
   return std::max(clusters, 1);
 }
 
-template <int BlockRows, int BlockColumns, int Split, int Multicast>
+template <int BlockRows, int BlockColumns, int Split, int RowTiles, int ColumnTiles>
 void launch_fused(const Product& product, Context& context) {
-  using Shape = FusedShape<BlockRows, BlockColumns, Split, Multicast>;
-  const TileGrid grid{divide_up(product.rows, BlockRows * Multicast),
-                      divide_up(product.columns, BlockColumns),
+  using Shape = FusedShape<BlockRows, BlockColumns, Split, RowTiles, ColumnTiles>;
+  const TileGrid grid{divide_up(product.rows, BlockRows * RowTiles),
+                      divide_up(product.columns, BlockColumns * ColumnTiles),
                       divide_up(product.depth, kDepthStep)};
-  const int units = grid.row_units * grid.column_tiles;
-  const int resident = resident_clusters<BlockRows, BlockColumns, Split, Multicast>(context);
+  const int units = grid.row_units * grid.column_units;
+  const int resident =
+      resident_clusters<BlockRows, BlockColumns, Split, RowTiles, ColumnTiles>(context);
   // With a split the sums' buffer takes the place of the stages, so a cluster does one tile.
   const int clusters = Split > 1 ? units : std::min(units, resident);
   Launch config;
@@ -62,45 +63,48 @@ void launch_fused(const Product& product, Context& context) {
   config.shared_bytes = Shape::kSharedBytes;
   config.overlap = true;
   launch(
-      config, context, fused_matmul<BlockRows, BlockColumns, Split, Multicast>,
-      byte_matrix_map(product.codes, product.rows, product.depth, BlockRows),
-      byte_matrix_map(product.weight, product.weight_rows, product.depth, BlockColumns / Multicast),
+      config, context, fused_matmul<BlockRows, BlockColumns, Split, RowTiles, ColumnTiles>,
+      byte_matrix_map(product.codes, product.rows, product.depth, Shape::kFetchedRows),
+      byte_matrix_map(product.weight, product.weight_rows, product.depth, Shape::kFetchedColumns),
       product, grid);
 }
 
 struct TileShape {
-  int rows, columns, split, multicast;
+  int rows, columns, split, row_tiles, column_tiles;
   LaunchFused launch;
   int (*resident_clusters)(const Context& context);
 };
 
-template <int Rows, int Columns, int Split, int Multicast>
+template <int Rows, int Columns, int Split = 1, int RowTiles = 1, int ColumnTiles = 1>
 constexpr TileShape tile_shape() {
   return {Rows,
           Columns,
           Split,
-          Multicast,
-          launch_fused<Rows, Columns, Split, Multicast>,
-          resident_clusters<Rows, Columns, Split, Multicast>};
+          RowTiles,
+          ColumnTiles,
+          launch_fused<Rows, Columns, Split, RowTiles, ColumnTiles>,
+          resident_clusters<Rows, Columns, Split, RowTiles, ColumnTiles>};
 }
 
 constexpr TileShape kShapes[] = {
-    tile_shape<64, 128, 1, 1>(),  tile_shape<64, 128, 2, 1>(),  tile_shape<64, 128, 4, 1>(),
-    tile_shape<128, 128, 1, 1>(), tile_shape<128, 128, 2, 1>(), tile_shape<128, 128, 4, 1>(),
-    tile_shape<128, 128, 1, 2>(), tile_shape<128, 256, 1, 1>(), tile_shape<128, 256, 1, 2>(),
+    tile_shape<64, 128>(),        tile_shape<64, 128, 2>(),     tile_shape<128, 128>(),
+    tile_shape<128, 128, 2>(),    tile_shape<128, 128, 1, 2>(), tile_shape<128, 128, 1, 2, 2>(),
+    tile_shape<128, 160, 2, 2>(), tile_shape<128, 192, 1, 2>(), tile_shape<128, 256>(),
+    tile_shape<128, 256, 1, 2>(), tile_shape<128, 256, 2>(),
 };
 
 // A rough time in clocks of an SM: rounds of tiles, each limited by the tensor cores or by what an
 // SM gets out of L2, plus filling the pipeline and the epilogue.
 double estimate(const TileShape& shape, const Product& p, const Context& context) {
   constexpr double kL2BytesPerClock = 32, kFill = 3000, kEpiloguePerResult = 0.2, kExchange = 2500;
-  const int clusters =
-      divide_up(p.rows, shape.rows * shape.multicast) * divide_up(p.columns, shape.columns);
+  const int clusters = divide_up(p.rows, shape.rows * shape.row_tiles) *
+                       divide_up(p.columns, shape.columns * shape.column_tiles);
   const int rounds = divide_up(clusters, shape.resident_clusters(context));
   const int steps = divide_up(divide_up(p.depth, kDepthStep), shape.split);
   const double multiply = shape.rows * shape.columns * kDepthStep / 4096.0;
-  const double bytes =
-      (shape.rows + static_cast<double>(shape.columns) / shape.multicast) * kDepthStep;
+  const double bytes = (static_cast<double>(shape.rows) / shape.column_tiles +
+                        static_cast<double>(shape.columns) / shape.row_tiles) *
+                       kDepthStep;
   const double epilogue = kEpiloguePerResult * shape.rows * shape.columns / shape.split;
   return rounds * (steps * std::max(multiply, bytes / kL2BytesPerClock) + epilogue +
                    (shape.split > 1 ? kExchange : 0)) +

@@ -1,6 +1,5 @@
 // The 16-bit linear for few rows: weights straight from memory into the tensor cores.
 #include "common/activation.cuh"
-#include "common/launch.h"
 #include "common/stream_matmul.cuh"
 #include "linear/linear.h"
 
@@ -30,22 +29,6 @@ struct LinearEpilogue {
   }
 };
 
-template <class T, int RowTiles, int BatchTiles, int Stage, bool Aligned>
-void launch_stream(const StreamOperands<T>& operands, const LinearEpilogue& epilogue,
-                   Context& context) {
-  using Shape = StreamShape<T, RowTiles, BatchTiles, LinearEpilogue>;
-  Launch config;
-  config.name = "linear";
-  config.grid =
-      dim3(static_cast<unsigned>((operands.weight_rows + Shape::kColumns - 1) / Shape::kColumns),
-           static_cast<unsigned>((operands.rows + Shape::kRows - 1) / Shape::kRows));
-  config.block = dim3(Shape::kThreads);
-  config.shared_bytes = sizeof(typename Shape::Shared);
-  config.overlap = true;
-  launch(config, context, stream_matmul<T, RowTiles, BatchTiles, Stage, Aligned, LinearEpilogue>,
-         operands, epilogue);
-}
-
 template <class T>
 StreamOperands<T> operands_of(const Linear& linear) {
   return {static_cast<const T*>(linear.weight), static_cast<const T*>(linear.x), linear.columns,
@@ -71,11 +54,11 @@ void linear_streaming(const Linear& linear, Context& context) {
     const StreamOperands<T> operands = operands_of<T>(linear);
     const LinearEpilogue epilogue = epilogue_of(linear);
     if (!linear_aligned(linear)) {
-      launch_stream<T, 1, 2, 1, false>(operands, epilogue, context);
+      launch_stream<1, 2, 1, false>("linear", operands, epilogue, context);
     } else if (linear.rows <= 8) {
-      launch_stream<T, 1, 1, 4, true>(operands, epilogue, context);
+      launch_stream<1, 1, 4, true>("linear", operands, epilogue, context);
     } else {
-      launch_stream<T, 2, 8, 1, true>(operands, epilogue, context);
+      launch_stream<2, 8, 1, true>("linear", operands, epilogue, context);
     }
   });
 }

@@ -11,6 +11,7 @@
 namespace fewbit::cuda {
 
 class CublasLt;  // cuda/cublaslt/cublaslt.h
+class Zeroed;    // zeroed.h
 
 struct Context {
   int device = 0;
@@ -18,6 +19,7 @@ struct Context {
   cudaStream_t stream = nullptr;
   // Null when the library was not found; ops then use fewbit's own kernels.
   std::shared_ptr<CublasLt> cublaslt;
+  std::shared_ptr<Zeroed> zeroed;
   Tuner tuner;
 };
 

@@ -74,20 +74,41 @@ __device__ __forceinline__ void copy_box(void* to, const CUtensorMap& map, uint6
       : "memory");
 }
 
-// The same into the same place of every block in the mask, counting on each block's own barrier.
+// The same into the same place of each of the Blocks blocks in the mask, counting on each block's own
+// barrier. A single block is this one.
+template <int Blocks>
 __device__ __forceinline__ void copy_box_to_all(void* to, const CUtensorMap& map, uint64_t& barrier,
-                                                int byte, int row, uint16_t blocks) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-      ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(shared_address(to)),
-      "l"(&map), "r"(shared_address(&barrier)), "r"(byte), "r"(row), "h"(blocks)
-      : "memory");
+                                                int byte, int row, uint16_t mask) {
+  if constexpr (Blocks == 1) {
+    copy_box(to, map, barrier, byte, row);
+  } else {
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+        ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(shared_address(to)),
+        "l"(&map), "r"(shared_address(&barrier)), "r"(byte), "r"(row), "h"(mask)
+        : "memory");
+  }
+}
+
+// Orders a thread's accesses to shared memory before bulk copies that others start after a barrier.
+__device__ __forceinline__ void copies_follow() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 __device__ __forceinline__ void prefetch_box(const CUtensorMap& map, int byte, int row) {
   asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global.tile [%0, {%1, %2}];" ::"l"(&map),
                "r"(byte), "r"(row)
                : "memory");
+}
+
+// Contiguous bytes, a multiple of 16, into shared memory; they count on the barrier.
+__device__ __forceinline__ void copy_bytes(void* to, const void* from, uint32_t bytes,
+                                           uint64_t& barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
+      "[%3];" ::"r"(shared_address(to)),
+      "l"(from), "r"(bytes), "r"(shared_address(&barrier))
+      : "memory");
 }
 
 // --- clusters and warpgroups --------------------------------------------------------------------
@@ -101,6 +122,11 @@ __device__ __forceinline__ uint32_t cluster_rank() {
 // Whole warps. Threads that only arrive say that they are done with what others wait for.
 __device__ __forceinline__ void cluster_arrive() {
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+// For blocks that only say how far they are: without release, which would wait for all of a thread's
+// writes.
+__device__ __forceinline__ void cluster_arrive_relaxed() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
 __device__ __forceinline__ void cluster_wait() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
@@ -120,6 +146,29 @@ __device__ __forceinline__ int32_t load_remote(const int32_t* local, uint32_t ra
       : "r"(shared_address(local)), "r"(rank)
       : "memory");
   return value;
+}
+
+// Into the same place of block `rank` of the cluster.
+__device__ __forceinline__ void store_remote(float* local, uint32_t rank, float value) {
+  asm volatile(
+      "{\n\t.reg .b32 remote;\n\t"
+      "mapa.shared::cluster.u32 remote, %0, %1;\n\t"
+      "st.shared::cluster.f32 [remote], %2;\n\t}" ::"r"(shared_address(local)),
+      "r"(rank), "f"(value)
+      : "memory");
+}
+
+// A word into the same place of block `rank`'s shared memory, where it counts on the same barrier.
+__device__ __forceinline__ void send_word(uint32_t* local, uint32_t value, uint64_t& barrier,
+                                          uint32_t rank) {
+  asm volatile(
+      "{\n\t.reg .b32 to, signal;\n\t"
+      "mapa.shared::cluster.u32 to, %0, %3;\n\t"
+      "mapa.shared::cluster.u32 signal, %2, %3;\n\t"
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [to], %1, [signal];\n\t}" ::"r"(
+          shared_address(local)),
+      "r"(value), "r"(shared_address(&barrier)), "r"(rank)
+      : "memory");
 }
 
 // One of the block's 16 barriers.

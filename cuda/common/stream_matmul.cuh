@@ -9,6 +9,7 @@
 
 #include "convert.cuh"
 #include "dependency.cuh"
+#include "launch.h"
 #include "mma.cuh"
 
 namespace fewbit::cuda {
@@ -204,6 +205,22 @@ __global__ __launch_bounds__(StreamShape<T, RowTiles, BatchTiles, Epilogue>::kTh
                      block_column, block_row, sum);
     }
   }
+}
+
+template <int RowTiles, int BatchTiles, int Stage, bool Aligned, class T, class Epilogue>
+void launch_stream(const char* name, const StreamOperands<T>& operands, const Epilogue& epilogue,
+                   Context& context) {
+  using Shape = StreamShape<T, RowTiles, BatchTiles, Epilogue>;
+  Launch config;
+  config.name = name;
+  config.grid =
+      dim3(static_cast<unsigned>((operands.weight_rows + Shape::kColumns - 1) / Shape::kColumns),
+           static_cast<unsigned>((operands.rows + Shape::kRows - 1) / Shape::kRows));
+  config.block = dim3(Shape::kThreads);
+  config.shared_bytes = sizeof(typename Shape::Shared);
+  config.overlap = true;
+  launch(config, context, stream_matmul<T, RowTiles, BatchTiles, Stage, Aligned, Epilogue>,
+         operands, epilogue);
 }
 
 }  // namespace fewbit::cuda

@@ -2,11 +2,12 @@
 // accumulators.
 //
 // A block is a producer warpgroup (one thread copies tiles, three warps gather outliers) and two
-// consumer warpgroups. A cluster is one of
-//   Split > 1:     blocks that share one result tile and each take a part of K; their int32 sums,
-//                  exact in any order, meet through distributed shared memory
-//   Multicast = 2: two row tiles over the same columns; each block fetches half of the weight tile
-//                  for both
+// consumer warpgroups. A cluster is RowTiles x ColumnTiles neighbouring result tiles, times Split:
+//   RowTiles, ColumnTiles: blocks over the same columns each fetch a part of the weight tile for all
+//                          of them, and blocks over the same rows do so with the tile of x, because
+//                          what an L2 cache delivers is what limits small tiles
+//   Split:                 blocks that share a result tile each take a part of K; their int32 sums,
+//                          exact in any order, meet through distributed shared memory
 // Blocks are persistent: the producer runs ahead into the next tile while consumers finish one.
 #pragma once
 
@@ -14,7 +15,7 @@
 
 #include "../common/dependency.cuh"
 #include "../common/hopper.cuh"
-#include "tile_epilogue.cuh"
+#include "slice_epilogue.cuh"
 #include "wgmma_s8.cuh"
 
 namespace fewbit::cuda::int8 {
@@ -25,17 +26,23 @@ constexpr int kConsumerThreads = 256;
 constexpr int kConsumerWarps = kConsumerThreads / 32;
 constexpr int kStagerThreads = 96;
 
-template <int BlockRows, int BlockColumns, int Split, int Multicast>
+template <int BlockRows, int BlockColumns, int Split, int RowTiles, int ColumnTiles>
 struct FusedShape {
-  static_assert(Split == 1 || Multicast == 1);
-  static constexpr int kCluster = Split * Multicast;
+  static constexpr int kTiles = RowTiles * ColumnTiles;  // of a cluster
+  static constexpr int kCluster = Split * kTiles;
+  static constexpr int kPeers = RowTiles + ColumnTiles - 1;  // blocks that a block fetches for
+  // What a block fetches of the tiles it shares.
+  static constexpr int kFetchedRows = BlockRows / ColumnTiles;
+  static constexpr int kFetchedColumns = BlockColumns / RowTiles;
   // Two warpgroups: one above the other, or side by side for 64-row tiles.
   static constexpr int kColumnGroups = BlockRows == 64 ? 2 : 1;
   static constexpr int kGroupColumns = BlockColumns / kColumnGroups;
   static constexpr int kFragments = kGroupColumns / 8;
   static constexpr int kOwnFragments = kFragments / Split;
   // Fragments that the epilogue holds as floats at a time, which bounds its registers.
-  static constexpr int kSliceFragments = kOwnFragments < 4 ? kOwnFragments : 4;
+  static constexpr int kSliceFragments = kOwnFragments % 8 == 0 && kOwnFragments <= 24 ? 8
+                                         : kOwnFragments % 4 == 0                      ? 4
+                                                                                       : 2;
   static constexpr int kSlices = kOwnFragments / kSliceFragments;
   static constexpr int kXBytes = BlockRows * kDepthStep;
   static constexpr int kStageBytes = kXBytes + BlockColumns * kDepthStep;
@@ -53,15 +60,14 @@ struct FusedShape {
 };
 
 struct TileGrid {
-  int row_units;  // row tiles, or pairs of them with Multicast
-  int column_tiles;
+  int row_units, column_units;  // of a cluster's tiles
   int depth_steps;
 
-  __device__ __forceinline__ int units() const { return row_units * column_tiles; }
+  __device__ __forceinline__ int units() const { return row_units * column_units; }
   // Units that run at the same time share rows and columns as far as possible.
   __device__ __forceinline__ int2 at(int unit) const {
     constexpr int kGroup = 8;
-    const int in_group = kGroup * column_tiles;
+    const int in_group = kGroup * column_units;
     const int first = unit / in_group * kGroup;
     const int height = min(kGroup, row_units - first);
     const int rest = unit % in_group;
@@ -86,27 +92,27 @@ __device__ __forceinline__ void with_constant(int index, Body body) {
 template <class Shape, int Split>
 __device__ __forceinline__ void gather_split(const int32_t (&sums)[Shape::kFragments * 4],
                                              int32_t (&own)[Shape::kOwnFragments * 4],
-                                             int32_t* buffer, int rank, int thread) {
+                                             int32_t* buffer, int part, int tile, int thread) {
   constexpr int kOwn = Shape::kOwnFragments * 4;
 #pragma unroll
   for (int owner = 0; owner < Split; ++owner) {
-    if (owner == rank) continue;
+    if (owner == part) continue;
 #pragma unroll
     for (int i = 0; i < kOwn; ++i) {
       buffer[(owner * kOwn + i) * kConsumerThreads + thread] = sums[owner * kOwn + i];
     }
   }
   hopper::cluster_sync();
-  with_constant<Split>(rank, [&](auto owner) {
+  with_constant<Split>(part, [&](auto owner) {
 #pragma unroll
     for (int i = 0; i < kOwn; ++i) own[i] = sums[owner * kOwn + i];
   });
 #pragma unroll
   for (int other = 1; other < Split; ++other) {
-    const auto from = static_cast<uint32_t>((rank + other) % Split);
+    const auto from = static_cast<uint32_t>((part + other) % Split * Shape::kTiles + tile);
 #pragma unroll
     for (int i = 0; i < kOwn; ++i) {
-      own[i] += hopper::load_remote(&buffer[(rank * kOwn + i) * kConsumerThreads + thread], from);
+      own[i] += hopper::load_remote(&buffer[(part * kOwn + i) * kConsumerThreads + thread], from);
     }
   }
 }
@@ -117,13 +123,23 @@ template <int Slices>
 struct OutlierSchedule {
   int count, hand_overs;
   bool once;
+  bool plain;  // finish_slice will do
+  int codes;   // hand-overs of the first pass
 
   __device__ __forceinline__ explicit OutlierSchedule(const Product& p) : count(p.outliers_here()) {
-    const int passes = p.has_pass(OutlierPass::Codes) + p.has_pass(OutlierPass::Weights);
-    hand_overs = (count + kOutlierChunk - 1) / kOutlierChunk * passes;
+    const int chunks = (count + kOutlierChunk - 1) / kOutlierChunk;
+    codes = p.has_pass(OutlierPass::Codes) ? chunks : 0;
+    hand_overs = codes + (p.has_pass(OutlierPass::Weights) ? chunks : 0);
     once = hand_overs <= 2;
+    plain = once && !p.bitsandbytes && p.columns % 8 == 0;
   }
   __device__ __forceinline__ int repeats() const { return once ? 1 : Slices; }
+
+  template <int Rows, int Columns>
+  __device__ __forceinline__ StagedOutliers<Rows, Columns> staged(
+      const OutlierTile<Rows, Columns>* tiles, int first) const {
+    return {tiles, first, codes, hand_overs - codes};
+  }
 };
 
 // Stores a thread's share of neighbouring fragments, whose first column is given. In pairs of them,
@@ -151,32 +167,40 @@ __device__ __forceinline__ void store_fragments(const Product& p, const int64_t 
 
 #endif
 
-template <int BlockRows, int BlockColumns, int Split, int Multicast>
+template <int BlockRows, int BlockColumns, int Split, int RowTiles, int ColumnTiles>
 __global__ __launch_bounds__(kFusedThreads,
                              1) void fused_matmul(const __grid_constant__ CUtensorMap x_map,
                                                   const __grid_constant__ CUtensorMap weight_map,
                                                   const Product p, const TileGrid grid) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  using Shape = FusedShape<BlockRows, BlockColumns, Split, Multicast>;
+  using Shape = FusedShape<BlockRows, BlockColumns, Split, RowTiles, ColumnTiles>;
   using namespace hopper;
   extern __shared__ unsigned char shared_bytes[];
   auto& shared = *reinterpret_cast<typename Shape::Shared*>(
       (reinterpret_cast<uintptr_t>(shared_bytes) + 1023) & ~uintptr_t{1023});
 
   const int rank = Shape::kCluster > 1 ? static_cast<int>(cluster_rank()) : 0;
-  const int row_rank = Multicast > 1 ? rank : 0, depth_rank = Split > 1 ? rank : 0;
+  const int row_rank = rank % RowTiles, column_rank = rank / RowTiles % ColumnTiles;
+  const int tile_rank = rank % Shape::kTiles, depth_rank = rank / Shape::kTiles;
   const int clusters = static_cast<int>(gridDim.x) / Shape::kCluster;
   const int first_unit = static_cast<int>(blockIdx.x) / Shape::kCluster;
   const int begin = grid.depth_steps * depth_rank / Split;
   const int end = grid.depth_steps * (depth_rank + 1) / Split;
-  constexpr int kFetchedColumns = BlockColumns / Multicast;
+  const auto rank_of_tile = [&](int row_tile, int column_tile) {
+    return depth_rank * Shape::kTiles + column_tile * RowTiles + row_tile;
+  };
+  const auto tile_at = [&](int unit) {
+    const int2 at = grid.at(unit);
+    return int2{(at.x * RowTiles + row_rank) * BlockRows,
+                (at.y * ColumnTiles + column_rank) * BlockColumns};
+  };
 
   if (threadIdx.x == 0) {
     prefetch_map(x_map);
     prefetch_map(weight_map);
     for (int stage = 0; stage < Shape::kStages; ++stage) {
       barrier_init(shared.full[stage], 1);
-      barrier_init(shared.empty[stage], kConsumerWarps * Multicast);
+      barrier_init(shared.empty[stage], kConsumerWarps * Shape::kPeers);
     }
     for (int i = 0; i < 2; ++i) {
       barrier_init(shared.outliers_full[i], kStagerThreads);
@@ -185,44 +209,51 @@ __global__ __launch_bounds__(kFusedThreads,
     barrier_init(shared.terms_full, kStagerThreads);
     barrier_init(shared.terms_empty, kConsumerThreads);
     barrier_init_fence();
-    // Weights on their way to L2 while the kernel before this one runs. Unlike a copy, a prefetch
-    // cannot see data that is about to be overwritten.
-    const int column = grid.at(first_unit).y * BlockColumns + row_rank * kFetchedColumns;
-    for (int step = begin; step < min(end, begin + 16); ++step) {
-      prefetch_box(weight_map, step * kDepthStep, column);
-    }
   }
   if constexpr (Shape::kCluster > 1) {
-    cluster_sync();
+    __syncwarp();
+    cluster_arrive_relaxed();
+    cluster_wait();
   } else {
     __syncthreads();
   }
+  // Weights on their way to L2 while the kernel before this one runs. Unlike a copy, a prefetch
+  // cannot see data that is about to be overwritten. By a thread that has nothing to do yet.
+  if (threadIdx.x == kFusedThreads - 1) {
+    const int column = tile_at(first_unit).y + row_rank * Shape::kFetchedColumns;
+    for (int step = begin; step < min(end, begin + 32); ++step) {
+      prefetch_box(weight_map, step * kDepthStep, column);
+    }
+  }
+  __syncwarp();
   wait_for_predecessor();
   start_successor();
 
   if (threadIdx.x < kFusedThreads - kConsumerThreads) {
-    give_registers<72>();
+    give_registers<88>();
     // For the exchange in gather_split, where consumers must not wait for this warpgroup, which may
     // be waiting for them.
-    if constexpr (Split > 1) cluster_arrive();
+    if constexpr (Split > 1) cluster_arrive_relaxed();
     if (threadIdx.x == 0) {
+      uint16_t row_mates = 0, column_mates = 0;
+      for (int i = 0; i < ColumnTiles; ++i) row_mates |= 1 << (rank_of_tile(row_rank, i));
+      for (int i = 0; i < RowTiles; ++i) column_mates |= 1 << (rank_of_tile(i, column_rank));
       int stage = 0;
       uint32_t phase = 0;
       for (int unit = first_unit; unit < grid.units(); unit += clusters) {
-        const int2 tile = grid.at(unit);
-        const int row = (tile.x * Multicast + row_rank) * BlockRows;
-        const int column = tile.y * BlockColumns + row_rank * kFetchedColumns;
+        const int2 tile = tile_at(unit);
+        const int row = tile.x + column_rank * Shape::kFetchedRows;
+        const int column = tile.y + row_rank * Shape::kFetchedColumns;
         for (int step = begin; step < end; ++step) {
           wait(shared.empty[stage], phase ^ 1);
           arrive_expecting(shared.full[stage], Shape::kStageBytes);
-          copy_box(shared.stages[stage], x_map, shared.full[stage], step * kDepthStep, row);
-          unsigned char* weight = shared.stages[stage] + Shape::kXBytes;
-          if constexpr (Multicast > 1) {
-            copy_box_to_all(weight + row_rank * kFetchedColumns * kDepthStep, weight_map,
-                            shared.full[stage], step * kDepthStep, column, (1 << Multicast) - 1);
-          } else {
-            copy_box(weight, weight_map, shared.full[stage], step * kDepthStep, column);
-          }
+          unsigned char* x = shared.stages[stage] + column_rank * Shape::kFetchedRows * kDepthStep;
+          unsigned char* weight = shared.stages[stage] + Shape::kXBytes +
+                                  row_rank * Shape::kFetchedColumns * kDepthStep;
+          copy_box_to_all<ColumnTiles>(x, x_map, shared.full[stage], step * kDepthStep, row,
+                                       row_mates);
+          copy_box_to_all<RowTiles>(weight, weight_map, shared.full[stage], step * kDepthStep,
+                                    column, column_mates);
           if (++stage == Shape::kStages) {
             stage = 0;
             phase ^= 1;
@@ -235,11 +266,9 @@ __global__ __launch_bounds__(kFusedThreads,
       int chunk = 0;
       uint32_t phase = 0;
       for (int unit = first_unit; unit < grid.units(); unit += clusters, phase ^= 1) {
-        const int2 tile = grid.at(unit);
-        const int64_t row = int64_t{tile.x * Multicast + row_rank} * BlockRows;
-        const int64_t column = int64_t{tile.y} * BlockColumns;
+        const int2 tile = tile_at(unit);
         wait(shared.terms_empty, phase ^ 1);
-        stage_columns<kStagerThreads>(p, shared.terms, column, thread);
+        stage_columns<kStagerThreads>(p, shared.terms, tile.y, thread);
         arrive(shared.terms_full);
         for (int i = 0; i < 2 * schedule.repeats(); ++i) {
           const OutlierPass pass = i % 2 == 0 ? OutlierPass::Codes : OutlierPass::Weights;
@@ -247,7 +276,7 @@ __global__ __launch_bounds__(kFusedThreads,
           for (int first = 0; first < schedule.count; first += kOutlierChunk, ++chunk) {
             wait(shared.outliers_empty[chunk % 2], (chunk / 2 & 1) ^ 1);
             stage_outliers<kStagerThreads>(p, shared.outliers[chunk % 2], pass, first,
-                                           schedule.count, row, column, thread);
+                                           schedule.count, tile.x, tile.y, thread);
             arrive(shared.outliers_full[chunk % 2]);
           }
         }
@@ -256,7 +285,7 @@ __global__ __launch_bounds__(kFusedThreads,
     __syncwarp();
     if constexpr (Split > 1) cluster_wait();
   } else {
-    take_registers<216>();
+    take_registers<208>();
     const int thread = static_cast<int>(threadIdx.x) - (kFusedThreads - kConsumerThreads);
     const int group = thread / 128, lane = thread % 32;
     const int part_row = (Shape::kColumnGroups == 1 ? group * 64 : 0) + thread % 128 / 32 * 16;
@@ -264,9 +293,14 @@ __global__ __launch_bounds__(kFusedThreads,
     const int x_offset = Shape::kColumnGroups == 1 ? group * 64 * kDepthStep : 0;
     const int weight_offset = Shape::kXBytes + group_column * kDepthStep;
     const OutlierSchedule<Shape::kSlices> schedule(p);
+    // Lane i tells the i-th of the blocks that share a tile with this one: those over the same
+    // columns, then the others over the same rows.
+    const int other_column = lane - RowTiles + (lane - RowTiles >= column_rank);
+    const auto peer = static_cast<uint32_t>(lane < RowTiles ? rank_of_tile(lane, column_rank)
+                                                            : rank_of_tile(row_rank, other_column));
     const auto release = [&](int stage) {
-      if constexpr (Multicast > 1) {
-        if (lane < Multicast) arrive_at(shared.empty[stage], static_cast<uint32_t>(lane));
+      if constexpr (Shape::kPeers > 1) {
+        if (lane < Shape::kPeers) arrive_at(shared.empty[stage], peer);
       } else {
         if (lane == 0) arrive(shared.empty[stage]);
       }
@@ -274,10 +308,10 @@ __global__ __launch_bounds__(kFusedThreads,
     int stage = 0, chunk = 0;
     uint32_t phase = 0, terms_phase = 0;
     for (int unit = first_unit; unit < grid.units(); unit += clusters, terms_phase ^= 1) {
-      const int2 tile = grid.at(unit);
+      const int2 tile = tile_at(unit);
       TilePart part;
-      part.first_row = int64_t{tile.x * Multicast + row_rank} * BlockRows;
-      part.first_column = int64_t{tile.y} * BlockColumns;
+      part.first_row = tile.x;
+      part.first_column = tile.y;
       part.row = part_row;
       int64_t rows[2];
 #pragma unroll
@@ -315,8 +349,8 @@ __global__ __launch_bounds__(kFusedThreads,
       int32_t own[Shape::kOwnFragments * 4];
       if constexpr (Split > 1) {
         named_sync<kConsumerBarrier, kConsumerThreads>();  // nobody reads the stages any more
-        gather_split<Shape, Split>(sums, own, reinterpret_cast<int32_t*>(shared.stages), rank,
-                                   thread);
+        gather_split<Shape, Split>(sums, own, reinterpret_cast<int32_t*>(shared.stages), depth_rank,
+                                   tile_rank, thread);
       } else {
 #pragma unroll
         for (int i = 0; i < Shape::kOwnFragments * 4; ++i) own[i] = sums[i];
@@ -345,18 +379,27 @@ __global__ __launch_bounds__(kFusedThreads,
           }
         });
         int handed = chunk + (schedule.once ? 0 : slice * schedule.hand_overs);
+        if (schedule.plain) {
+          with_result_type(p, [&](auto zero) {
+            finish_slice<decltype(zero)>(p, part, shared.terms,
+                                         schedule.staged(shared.outliers, chunk), values,
+                                         slice_column);
+          });
+          continue;
+        }
         finish_tile(p, part, shared.terms, values, column_of, [&](OutlierPass) {
           for (int first = 0; first < schedule.count; first += kOutlierChunk, ++handed) {
             if (!schedule.once) wait(shared.outliers_full[handed % 2], handed / 2 & 1);
             add_outliers(p, values, shared.outliers[handed % 2], part.row, column_of);
-            if (!schedule.once || slice == Shape::kSlices - 1) {
-              arrive(shared.outliers_empty[handed % 2]);
-            }
+            if (!schedule.once) arrive(shared.outliers_empty[handed % 2]);
           }
         });
         with_result_type(p, [&](auto zero) {
           store_fragments<decltype(zero)>(p, rows, part.first_column + slice_column, values);
         });
+      }
+      for (int i = chunk; schedule.once && i < chunk + schedule.hand_overs; ++i) {
+        arrive(shared.outliers_empty[i % 2]);
       }
       chunk += schedule.hand_overs * schedule.repeats();
       arrive(shared.terms_empty);
@@ -365,7 +408,8 @@ __global__ __launch_bounds__(kFusedThreads,
   // Nobody leaves while another block may still read its shared memory or signal its barriers.
   if constexpr (Shape::kCluster > 1) {
     __syncwarp();
-    cluster_sync();
+    cluster_arrive_relaxed();
+    cluster_wait();
   }
 #endif
 }

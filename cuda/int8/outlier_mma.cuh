@@ -63,6 +63,12 @@ __device__ __forceinline__ void stage_outliers(const Product& p, OutlierTile<Row
   const bool as_code = slot < 0 && !p.bitsandbytes;
   const bool included = outlier >= 0 && as_code == (pass == OutlierPass::Codes);
   const auto* x = static_cast<const uint16_t*>(p.x.data);
+  if (included && slot < 0) {  // under way while x is read
+    for (int column = start; column < Columns; column += step) {
+      asm volatile("prefetch.global.L2 [%0];" ::"l"(
+          p.weight + min(first_column + column, p.columns - 1) * p.depth + outlier));
+    }
+  }
 #pragma unroll 1
   for (int batch = start; batch < Rows; batch += step * kBatch) {
     uint16_t bits[kBatch] = {};

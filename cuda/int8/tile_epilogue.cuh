@@ -28,17 +28,26 @@ __device__ __forceinline__ void round_all(const Product& p, float (&values)[Frag
   }
 }
 
+template <int Fragments>
+__device__ __forceinline__ void activate_all(const Product& p, float (&values)[Fragments][4]) {
+  if (p.activation != Activation::Relu) return;
+#pragma unroll
+  for (int i = 0; i < Fragments * 4; ++i) {
+    values[i / 4][i % 4] = activate(values[i / 4][i % 4], Activation::Relu);
+  }
+}
+
 // What a tile's columns bring to its results, in shared memory.
 template <int Columns>
 struct ColumnTerms {
-  float scale[Columns];
-  float bias[Columns];
+  alignas(16) float2 term[Columns];  // scale / 127, bias
 };
 
 template <int Threads, int Columns>
 __device__ __forceinline__ void stage_columns(const Product& p, ColumnTerms<Columns>& terms,
                                               int64_t first_column, int thread) {
   constexpr int kEach = (Columns + Threads - 1) / Threads;
+  constexpr float kInverse = 1.0f / 127.0f;
   const auto column_of = [&](int i) {
     return min(first_column + thread + i * Threads, p.columns - 1);
   };
@@ -50,8 +59,7 @@ __device__ __forceinline__ void stage_columns(const Product& p, ColumnTerms<Colu
   for (int i = 0; i < kEach; ++i) {
     const int column = thread + i * Threads;
     if (column >= Columns) break;
-    terms.scale[column] = scale[i];
-    terms.bias[column] = bias[i];
+    terms.term[column] = {scale[i] * kInverse, bias[i]};
   }
 }
 
@@ -67,7 +75,8 @@ __device__ __forceinline__ void finish_tile(const Product& p, const TilePart& pa
   constexpr float kInverse = 1.0f / 127.0f;
   const float row_scale[2] = {part.row_scale[0] * kInverse, part.row_scale[1] * kInverse};
 #pragma unroll 1
-  for (OutlierPass pass : {OutlierPass::Codes, OutlierPass::Weights}) {
+  for (int number = 0; number < 2; ++number) {
+    const OutlierPass pass = number == 0 ? OutlierPass::Codes : OutlierPass::Weights;
     if (pass == OutlierPass::Codes) {
 #pragma unroll
       for (int i = 0; i < Fragments * 4; ++i) values[i / 4][i % 4] *= row_scale[i / 2 % 2];
@@ -75,7 +84,7 @@ __device__ __forceinline__ void finish_tile(const Product& p, const TilePart& pa
 #pragma unroll
       for (int i = 0; i < Fragments * 2; ++i) {
         const int column = column_of(i / 2, threadIdx.x % 4 * 2 + i % 2);
-        const float scale = terms.scale[column] * kInverse, bias = terms.bias[column];
+        const auto [scale, bias] = terms.term[column];
         values[i / 2][i % 2] = fmaf(values[i / 2][i % 2], scale, bias);
         values[i / 2][i % 2 + 2] = fmaf(values[i / 2][i % 2 + 2], scale, bias);
       }
@@ -84,12 +93,7 @@ __device__ __forceinline__ void finish_tile(const Product& p, const TilePart& pa
     if (p.has_pass(pass)) add_pass(pass);
   }
   if (p.bitsandbytes) round_all(p, values);
-  if (p.activation == Activation::Relu) {
-#pragma unroll
-    for (int i = 0; i < Fragments * 4; ++i) {
-      values[i / 4][i % 4] = activate(values[i / 4][i % 4], Activation::Relu);
-    }
-  }
+  activate_all(p, values);
 }
 
 // Four values in one store. In assembly, because the compiler takes such stores apart here and writes

@@ -1,5 +1,6 @@
 #include "../common/context.h"
 
+#include "../common/zeroed.h"
 #include "../cublaslt/cublaslt.h"
 #include "guard.h"
 #include "runtime.h"
@@ -29,6 +30,7 @@ int context_create(int device, void** context, Status* status) {
           "creating a CUDA stream");
     try {
       created->cublaslt = CublasLt::create();
+      created->zeroed = std::make_shared<Zeroed>(created->stream);
     } catch (...) {
       cudaStreamDestroy(created->stream);
       throw;
@@ -41,6 +43,7 @@ void context_destroy(void* context) {
   release_guard(context, [](Context& destroyed) {
     cudaStreamSynchronize(destroyed.stream);
     destroyed.cublaslt.reset();
+    destroyed.zeroed.reset();
     cudaStreamDestroy(destroyed.stream);
   });
   delete static_cast<Context*>(context);
