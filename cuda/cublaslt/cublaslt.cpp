@@ -27,20 +27,30 @@ uint32_t epilogue_of(const Product& product) {
 }  // namespace
 
 // The library's descriptors of one product. It works column-major, where a row-major matrix is its
-// own transpose: D^T [n, m] = W [n, k] X^T [k, m].
+// own transpose: D^T [n, m] = W [n, k] X^T [k, m], or W^T [n, k] X [k, m].
 class CublasLt::Descriptors {
  public:
   Descriptors(const lt::Functions& functions, const Product& product) : functions_(functions) {
     const bool integer = product.operand == CUDA_R_8I;
     const auto n = static_cast<uint64_t>(product.n), m = static_cast<uint64_t>(product.m);
     const auto k = static_cast<uint64_t>(product.k);
+    const bool transposed = product.transposed;
+    const auto weight_operation = transposed ? lt::kOperationN : lt::kOperationT;
+    const auto x_operation = transposed ? lt::kOperationT : lt::kOperationN;
+    const auto create = [&](lt::MatrixLayout& layout, cudaDataType_t type, uint64_t row_elements,
+                            uint64_t rows, int64_t stride) {
+      return functions.MatrixLayoutCreate(&layout, type, row_elements, rows,
+                                          stride ? stride : static_cast<int64_t>(row_elements)) ==
+             lt::kSuccess;
+    };
     complete_ =
         functions.MatmulDescCreate(&matmul, integer ? lt::kCompute32I : lt::kCompute32F,
                                    integer ? CUDA_R_32I : CUDA_R_32F) == lt::kSuccess &&
-        functions.MatrixLayoutCreate(&weight, product.operand, k, n, product.k) == lt::kSuccess &&
-        functions.MatrixLayoutCreate(&x, product.operand, k, m, product.k) == lt::kSuccess &&
-        functions.MatrixLayoutCreate(&out, product.result, n, m, product.n) == lt::kSuccess &&
-        set(lt::kTransA, int32_t{lt::kOperationT}) && set(lt::kTransB, int32_t{lt::kOperationN}) &&
+        create(weight, product.operand, transposed ? n : k, transposed ? k : n,
+               product.weight_stride) &&
+        create(x, product.operand, transposed ? m : k, transposed ? k : m, product.x_stride) &&
+        create(out, product.result, n, m, product.out_stride) &&
+        set(lt::kTransA, int32_t{weight_operation}) && set(lt::kTransB, int32_t{x_operation}) &&
         set(lt::kEpilogue, epilogue_of(product)) &&
         (!product.bias || set(lt::kBiasPointer, product.bias));
   }
@@ -104,6 +114,10 @@ CublasLt::Key CublasLt::key_of(const Product& product) {
   return {product.m,
           product.n,
           product.k,
+          product.transposed,
+          product.x_stride,
+          product.weight_stride,
+          product.out_stride,
           product.operand,
           product.result,
           epilogue_of(product),
@@ -145,9 +159,9 @@ int CublasLt::suggest(const Product& product, const Descriptors& descriptors,
 lt::Status CublasLt::enqueue(const Product& product, const Descriptors& descriptors,
                              const lt::Algorithm& algorithm, size_t workspace_bytes,
                              cudaStream_t stream) const {
-  // alpha = 1 and beta = 0 in the scale type, which is int32 or fp32.
+  // alpha and beta in the scale type, which is int32 or fp32.
   const int32_t integers[] = {1, 0};
-  const float floats[] = {1.0f, 0.0f};
+  const float floats[] = {product.alpha, product.beta};
   const bool integer = product.operand == CUDA_R_8I;
   const void* alpha = integer ? static_cast<const void*>(&integers[0]) : &floats[0];
   const void* beta = integer ? static_cast<const void*>(&integers[1]) : &floats[1];

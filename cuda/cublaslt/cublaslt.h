@@ -14,8 +14,12 @@ namespace fewbit::cuda {
 
 // D = activation(X W^T + bias), row-major: X [m, k], W [n, k], D [m, n], bias [n] of D's type.
 // i8 operands give an i32 D, which takes neither bias nor activation.
+//
+// transposed: D = alpha X^T W + beta D for X [k, m] and W [k, n].
 struct Product {
   int64_t m = 0, n = 0, k = 0;
+  bool transposed = false;
+  float alpha = 1, beta = 0;  // other than these only for float operands
   cudaDataType_t operand = CUDA_R_16F;
   cudaDataType_t result = CUDA_R_16F;
   bool relu = false;
@@ -23,6 +27,8 @@ struct Product {
   const void* weight = nullptr;
   const void* bias = nullptr;
   void* out = nullptr;
+  // Elements from one row to the next; 0: the rows touch.
+  int64_t x_stride = 0, weight_stride = 0, out_stride = 0;
 };
 
 // One handle with its workspace and the algorithms chosen so far. It belongs to one Context.
@@ -35,7 +41,7 @@ class CublasLt {
   CublasLt& operator=(const CublasLt&) = delete;
 
   // Times the library's candidates on the product's own buffers and keeps the fastest. Not to be
-  // called during a capture. Does nothing for a shape that was timed before.
+  // called during a capture, nor with a beta. Does nothing for a shape that was timed before.
   void prepare(const Product& product, cudaStream_t stream);
 
   // Enqueues the product with the algorithm of prepare(), or else with the first suggestion. False
@@ -43,8 +49,10 @@ class CublasLt {
   bool run(const Product& product, cudaStream_t stream);
 
  private:
-  // m, n, k, operand, result, epilogue, log2 of the alignments of x, weight, out
-  using Key = std::tuple<int64_t, int64_t, int64_t, int, int, uint32_t, int, int, int>;
+  // m, n, k, transposed, strides of x, weight and out, operand, result, epilogue, alignments of x,
+  // weight and out
+  using Key = std::tuple<int64_t, int64_t, int64_t, bool, int64_t, int64_t, int64_t, int, int,
+                         uint32_t, int, int, int>;
   struct Choice {
     lt::Algorithm algorithm;
     size_t workspace_bytes;

@@ -1,0 +1,76 @@
+// The operands of the op linear_gptq (src/ops/linear_gptq.h) and the ways to compute it;
+// cuda/linear_gptq.cu chooses.
+#pragma once
+
+#include <vector>
+
+#include "../../src/core/abi.h"
+#include "../../src/ops/gptq_layout.h"
+#include "../common/activation.cuh"
+#include "../common/context.h"
+
+namespace fewbit::cuda::gptq {
+
+using ops::gptq::padded;
+
+// A weight as gptq_layout.h has it.
+struct Weight {
+  const uint8_t* codes;
+  const uint8_t* high;  // the top bits of 3-bit codes
+  const void* scales;   // [rows, groups]
+  DType scales_dtype;
+  const uint8_t* zeros;  // [rows, groups], all below 2^bits
+  int64_t rows;
+  int64_t positions;
+  int bits;
+  int group_size;  // at most positions
+  int groups;
+
+  // Bytes from one row of a plane of fields of some width to the next.
+  __host__ __device__ int64_t row_bytes(int width) const { return padded(positions) * width / 8; }
+};
+
+struct LinearGptq {
+  Weight weight;
+  DType dtype;    // of x: f16 or bf16
+  const void* x;  // [rows, depth], columns in the order of positions
+  int64_t rows;
+  int64_t depth;     // positions, or with padding; what lies behind is zero
+  const void* bias;  // [weight.rows], or null
+  DType bias_dtype;
+  void* out;  // rows out_stride elements apart
+  DType out_dtype;
+  int64_t out_stride;
+  Activation activation;
+};
+
+// Whether launches go into a graph. Its weights are constants, which a kernel may read before it
+// waits for its predecessor.
+inline bool is_captured(const Context& context) {
+  cudaStreamCaptureStatus status{};
+  check(cudaStreamIsCapturing(context.stream, &status), "linear_gptq");
+  return status == cudaStreamCaptureStatusActive;
+}
+
+// linear_gptq_gather.cu: columns of x (x_columns of them) in the order of positions, zeros for
+// padding. to [rows, depth].
+void gather_columns(const LinearGptq& linear, const void* x, int64_t x_columns,
+                    const int32_t* order, void* to, Context& context);
+
+// linear_gptq_stream.cu: a few rows at memory speed, and any number of rows correctly, where groups
+// begin at multiples of 32 positions.
+bool stream_fits(const LinearGptq& linear, const Context& context);
+void multiply_streaming(const LinearGptq& linear, Context& context);
+
+// linear_gptq_fused.cu: more rows, on sm_90a. A variant is a tile shape, which changes no bit of the
+// result.
+bool fused_fits(const LinearGptq& linear, const Context& context);
+std::vector<int> fused_variants(const LinearGptq& linear, const Context& context);
+int suggest_fused_variant(const LinearGptq& linear, const Context& context);
+void multiply_fused(const LinearGptq& linear, int variant, Context& context);
+
+// linear_gptq_dequantize.cu: rows first .. first + count of the weight as [count, depth] of the
+// dtype of x.
+void dequantize(const LinearGptq& linear, int64_t first, int64_t count, void* to, Context& context);
+
+}  // namespace fewbit::cuda::gptq

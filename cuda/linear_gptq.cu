@@ -1,0 +1,145 @@
+// The linear layer with GPTQ weights: checks a call and chooses how to compute it.
+#include "../src/ops/linear_gptq.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "common/convert.cuh"
+#include "common/cuda_op.h"
+#include "gptq/dense.h"
+#include "gptq/linear_gptq.h"
+
+namespace fewbit::cuda {
+
+namespace {
+
+using namespace ops::linear_gptq;
+using gptq::LinearGptq;
+
+// Follows from the shape and the device alone, so that a call gives the same result eagerly and in
+// a graph.
+enum class Way { Streaming, Fused, Dense };
+constexpr int64_t kMaxStreamRows = 64;
+constexpr int64_t kMaxStreamRowsOnHopper = 16;
+
+// Whether x has to be copied: into the order of the positions, or because its rows do not begin at
+// multiples of 16 bytes.
+bool needs_gather(const OpCall& call) { return call[order] || call[x].cols() % 8 != 0; }
+
+void require_aligned(const TensorView& view, const char* name) {
+  if (reinterpret_cast<uintptr_t>(view.data) % 16 == 0) return;
+  throw Error("ERR_FEWBIT_SHAPE", std::string("linear_gptq: ") + name +
+                                      " must start at a multiple of 16 bytes: pass the whole "
+                                      "tensor, not a slice of it");
+}
+
+LinearGptq linear_of(const OpCall& call) {
+  const DType dtype = call[x].dtype;
+  if (dtype != DType::F16 && dtype != DType::BF16) {
+    throw Error("ERR_FEWBIT_DTYPE",
+                std::string("linear_gptq: x must be f16 or bf16 on CUDA, not ") + name_of(dtype) +
+                    ": cast it first");
+  }
+  LinearGptq linear{};
+  gptq::Weight& w = linear.weight;
+  w.codes = call[codes].as<uint8_t>();
+  w.high = call[high] ? call[high].as<uint8_t>() : nullptr;
+  w.scales = call[scales].data;
+  w.scales_dtype = call[scales].dtype;
+  w.zeros = call[zeros].as<uint8_t>();
+  w.rows = call[out].cols();
+  w.positions = positions(call);
+  w.bits = static_cast<int>(call.attrs[bits]);
+  w.groups = static_cast<int>(call[scales].cols());
+  w.group_size = static_cast<int>(
+      std::clamp<int64_t>(w.positions, 1, static_cast<int64_t>(call.attrs[group_size])));
+  linear.dtype = dtype;
+  linear.x = needs_gather(call) ? call.workspace : call[x].data;
+  linear.rows = call[x].rows();
+  linear.depth = needs_gather(call) ? gptq::padded(w.positions) : w.positions;
+  linear.bias = call[bias] ? call[bias].data : nullptr;
+  linear.bias_dtype = call[bias].dtype;
+  linear.out = call[out].data;
+  linear.out_dtype = call[out].dtype;
+  linear.out_stride = call[out].row_stride();
+  linear.activation = static_cast<Activation>(static_cast<int>(call.attrs[activation]));
+  return linear;
+}
+
+bool nothing_to_do(const LinearGptq& linear) { return linear.rows == 0 || linear.weight.rows == 0; }
+
+Way way_of(const LinearGptq& linear, const Context& context) {
+#ifdef FEWBIT_LAB
+  if (const char* v = getenv("FEWBIT_GPTQ_WAY")) return static_cast<Way>(atoi(v));
+#endif
+  if (linear.rows > kMaxStreamRowsOnHopper && gptq::fused_fits(linear, context)) return Way::Fused;
+  if (!gptq::stream_fits(linear, context)) return Way::Dense;
+  return linear.rows <= kMaxStreamRows || !context.cublaslt ? Way::Streaming : Way::Dense;
+}
+
+Tuner::Key key_of(const LinearGptq& linear) {
+  const gptq::Weight& w = linear.weight;
+  const int64_t kind = w.bits << 8 | static_cast<int>(linear.dtype) << 16;
+  return {kind, linear.rows, w.rows, w.positions, w.groups};
+}
+
+// What the gathered x takes, rounded up so that what follows is aligned.
+size_t gathered_bytes(const OpCall& call, const LinearGptq& linear) {
+  if (!needs_gather(call)) return 0;
+  return (static_cast<size_t>(linear.rows * linear.depth) * 2 + 255) / 256 * 256;
+}
+
+size_t workspace(const OpCall& call, Context& context) {
+  const LinearGptq linear = linear_of(call);
+  if (nothing_to_do(linear)) return 0;
+  const size_t dense =
+      way_of(linear, context) == Way::Dense ? gptq::dense_workspace(linear, context) : 0;
+  return gathered_bytes(call, linear) + dense;
+}
+
+void* dense_buffer(const OpCall& call, const LinearGptq& linear) {
+  return static_cast<char*>(call.workspace) + gathered_bytes(call, linear);
+}
+
+void prepare(const OpCall& call, Context& context) {
+  const LinearGptq linear = linear_of(call);
+  if (nothing_to_do(linear)) return;
+  switch (way_of(linear, context)) {
+    case Way::Streaming:
+      return;
+    case Way::Fused:
+      return context.tuner.tune(
+          key_of(linear), gptq::fused_variants(linear, context),
+          [&](int variant) { gptq::multiply_fused(linear, variant, context); }, context);
+    case Way::Dense:
+      return gptq::prepare_dense(linear, dense_buffer(call, linear), context);
+  }
+}
+
+void run(const OpCall& call, Context& context) {
+  const LinearGptq linear = linear_of(call);
+  if (nothing_to_do(linear)) return;
+  require_aligned(call[codes], "codes");
+  if (!needs_gather(call)) require_aligned(call[x], "x");
+  if (needs_gather(call)) {
+    const auto* columns = call[order] ? call[order].as<int32_t>() : nullptr;
+    gptq::gather_columns(linear, call[x].data, call[x].cols(), columns, call.workspace, context);
+  }
+  switch (way_of(linear, context)) {
+    case Way::Streaming:
+      return gptq::multiply_streaming(linear, context);
+    case Way::Fused:
+      return gptq::multiply_fused(
+          linear,
+          context.tuner.choice(key_of(linear), gptq::suggest_fused_variant(linear, context)),
+          context);
+    case Way::Dense:
+      return gptq::multiply_dense(linear, dense_buffer(call, linear), context);
+  }
+}
+
+const CudaOp op("linear_gptq", run, workspace, prepare);
+
+}  // namespace
+
+}  // namespace fewbit::cuda

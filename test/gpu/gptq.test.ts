@@ -1,0 +1,90 @@
+import { Device } from '../../lib/device';
+import * as ops from '../../lib/ops';
+import type { FromPretrainedOptions } from '../../lib/pretrained/auto';
+import { LinearGptq } from '../../lib/quant/gptq';
+import {
+  expectGreedy,
+  GPTQ_MODELS,
+  goldenError,
+  greedy,
+  withGolden,
+} from '../models/golden-models';
+import { goldenExpected } from '../support/golden';
+import { describeGpu } from '../support/gpu';
+import { normals, numbersOf, tensorOf } from '../support/tensors';
+
+const f16: FromPretrainedOptions = { device: 'cuda', dtype: 'f16' };
+const bf16: FromPretrainedOptions = { device: 'cuda', dtype: 'bf16' };
+
+const GROUP = 128;
+
+/** A weight of random codes, N x K. */
+function randomWeight(device: Device, bits: ops.GptqBits, n: number, k: number): ops.GptqWeight {
+  let state = 12345;
+  const bytes = (count: number, limit: number) =>
+    Float64Array.from({ length: count }, () => {
+      state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+      return (state >>> 16) % limit;
+    });
+  const plane = (width: number) => {
+    const shape = [n, ops.gptqPlaneBytes(k, width)] as const;
+    return tensorOf(device, 'u8', [...shape], bytes(shape[0] * shape[1], 256));
+  };
+  const groups = k / GROUP;
+  const scales = normals(n * groups, 3, 0.01).map(Math.abs);
+  return {
+    bits,
+    groupSize: GROUP,
+    codes: plane(ops.gptqLowWidth(bits)),
+    high: bits === 3 ? plane(1) : undefined,
+    scales: tensorOf(device, 'f16', [n, groups], scales),
+    zeros: tensorOf(device, 'u8', [n, groups], bytes(n * groups, 2 ** bits)),
+  };
+}
+
+describeGpu('on CUDA', () => {
+  describe.each(GPTQ_MODELS)('%s', (name) => {
+    test('logits in fp16', async () => {
+      expect(await goldenError(name, f16)).toBeLessThan(2e-2);
+    });
+
+    test('logits in bf16, which has 3 bits less', async () => {
+      expect(await goldenError(name, bf16)).toBeLessThan(5e-2);
+    });
+
+    test('greedy continuation as in float32, but for ties', async () => {
+      const { inputIds, greedyIds } = goldenExpected(name);
+      const [prompt] = inputIds as [number[]];
+      const expected = greedyIds.slice(prompt.length);
+      await withGolden(name, f16, async (model) => {
+        const layers = model.transformer.modules.filter((module) => module instanceof LinearGptq);
+        expect(layers.length).toBeGreaterThan(0);
+        const actual = await greedy(model, prompt, expected.length);
+        await expectGreedy(model, { prompt, expected, actual }, 2e-2);
+      });
+    });
+  });
+
+  // One for each kernel: few rows, more, and prefill.
+  describe.each([1, 8, 16, 40, 64, 200, 300])('%i rows', (rows) => {
+    test.each(ops.GPTQ_BITS)(
+      'of %i bits: a recorded call gives what an eager one does',
+      async (bits) => {
+        const [n, k] = [384, 512];
+        const device = Device.open('cuda');
+        const weight = randomWeight(device, bits, n, k);
+        const x = tensorOf(device, 'f16', [rows, k], normals(rows * k, 1));
+        const out = device.allocate('f16', [rows, n]);
+        const program = device.record(() => {
+          ops.linearGptq(x, weight, { into: out });
+        });
+        await device.submit([{ kind: 'program', program: program.handle }]);
+        const eager = numbersOf(ops.linearGptq(x, weight));
+        expect(eager.every((value) => Number.isFinite(value))).toBe(true);
+        expect(numbersOf(out)).toEqual(eager);
+        program.dispose();
+        device.dispose();
+      },
+    );
+  });
+});
