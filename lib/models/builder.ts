@@ -18,12 +18,24 @@ export interface LinearShape {
  */
 export class ModelBuilder {
   readonly modules: Module[] = [];
+  /** The modules of each layer of the stack, which are loaded and disposed together. */
+  readonly layerModules: Module[][] = [];
   readonly context: ModuleContext;
   readonly #methods: readonly QuantizationMethod[];
 
   constructor(context: ModuleContext, methods: readonly QuantizationMethod[]) {
     this.context = context;
     this.#methods = methods;
+  }
+
+  /** Makes the layers of the stack one after the other and keeps apart which modules are whose. */
+  layers<T>(count: number, make: (index: number) => T): T[] {
+    return Array.from({ length: count }, (_, index) => {
+      const begin = this.modules.length;
+      const layer = make(index);
+      this.layerModules.push(this.modules.slice(begin));
+      return layer;
+    });
   }
 
   embedding(name: string, rows: number, width: number): Embedding {
@@ -56,24 +68,28 @@ export class ModelBuilder {
     return new LinearGroup(this.context, names, modules);
   }
 
-  /** The output projection; with `tied`, the one that shares the embedding's weight. */
+  /**
+   * The output projection; with `tied`, the one that shares the embedding's weight, unless it is
+   * stored quantized on its own.
+   */
   head(name: string, shape: LinearShape, tied?: Embedding): LinearModule {
-    const spec: LinearSpec = {
-      parts: [{ name, outFeatures: shape.out }],
-      inFeatures: shape.in,
-      bias: false,
-      ...(tied ? { weightName: tied.name } : {}),
-    };
-    const kind = this.methodFor(tied?.name ?? name, 'head');
-    if (tied && !kind) return this.add(new TiedLinear(name, tied.table));
-    return this.add(this.linearModule(kind, spec));
+    const spec = { parts: [{ name, outFeatures: shape.out }], inFeatures: shape.in, bias: false };
+    const stored = this.storedIn(name);
+    if (!tied || stored) {
+      return this.add(this.linearModule(stored ?? this.methodFor(name, 'head'), spec));
+    }
+    const kind = this.methodFor(tied.name, 'head');
+    if (!kind) return this.add(new TiedLinear(name, tied.table));
+    return this.add(this.linearModule(kind, { ...spec, weightName: tied.name }));
   }
 
   private methodFor(name: string, role: LinearRole): QuantizationMethod | undefined {
-    return (
-      this.#methods.find((method) => method.isStored(this.context, name)) ??
-      this.#methods.find((method) => method.quantizes(name, role))
-    );
+    return this.storedIn(name) ?? this.#methods.find((method) => method.quantizes(name, role));
+  }
+
+  /** The method whose format the checkpoint holds a layer in. */
+  private storedIn(name: string): QuantizationMethod | undefined {
+    return this.#methods.find((method) => method.isStored(this.context, name));
   }
 
   private linearModule(kind: QuantizationMethod | undefined, spec: LinearSpec): LinearModule {

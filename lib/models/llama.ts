@@ -1,79 +1,105 @@
 import type { LlamaConfig } from '../checkpoint/config';
+import type { GatedUnit } from '../nn/linear-input';
 import * as ops from '../ops';
 import type { Tensor } from '../tensor';
 import type { ModelBuilder } from './builder';
-import type { Decoder } from './decoder';
+import { type Decoder, type DecoderLayer, normedInput, normOf } from './decoder';
+
+/** The configuration as far as it is that of all architectures of this shape. */
+export type LlamaShape = Omit<LlamaConfig, 'modelType' | 'hiddenAct'>;
+
+/** What sets architectures of this shape apart from each other. */
+export interface LlamaVariant {
+  readonly activation: GatedUnit;
+  /** Names, in `self_attn` and `mlp`, of norms before the last projection of each block. */
+  readonly subNorms?: { readonly attention: string; readonly mlp: string };
+}
 
 /** Llama (arXiv 2302.13971, 2307.09288, 2407.21783): RMS norms, rotary positions, gated MLP. */
 export function llama(config: LlamaConfig, build: ModelBuilder): Decoder {
+  return llamaDecoder(config, build, { activation: config.hiddenAct });
+}
+
+/** A decoder of Llama's shape. */
+export function llamaDecoder(
+  config: LlamaShape,
+  build: ModelBuilder,
+  variant: LlamaVariant,
+): Decoder {
+  const { hiddenSize, headDim, rmsNormEps } = config;
+  const embedTokens = build.embedding('model.embed_tokens', config.vocabSize, hiddenSize);
+  const layers = build.layers(config.numHiddenLayers, (i) =>
+    llamaLayer(config, build, { ...variant, name: `model.layers.${i}` }),
+  );
+  const norm = build.rmsNorm('model.norm', hiddenSize, rmsNormEps);
+  const tied = config.tieWordEmbeddings ? embedTokens : undefined;
+  const head = build.head('lm_head', { in: hiddenSize, out: config.vocabSize }, tied);
+  return {
+    kvHeads: config.numKeyValueHeads,
+    headDim,
+    embed: ({ ids }) => embedTokens.forward(ids),
+    layers,
+    finish: (state) => normOf(norm, state),
+    head,
+  };
+}
+
+function llamaLayer(
+  config: LlamaShape,
+  build: ModelBuilder,
+  { name, activation, subNorms }: LlamaVariant & { name: string },
+): DecoderLayer {
   const { hiddenSize, headDim, intermediateSize, rmsNormEps } = config;
   const { attentionBias, mlpBias } = config;
   const queryWidth = config.numAttentionHeads * headDim;
   const keyWidth = config.numKeyValueHeads * headDim;
+  const attn = `${name}.self_attn`;
+  const mlp = `${name}.mlp`;
 
-  const embedTokens = build.embedding('model.embed_tokens', config.vocabSize, hiddenSize);
-  const layers = Array.from({ length: config.numHiddenLayers }, (_, i) => {
-    const attn = `model.layers.${i}.self_attn`;
-    const mlp = `model.layers.${i}.mlp`;
-    return {
-      inputNorm: build.rmsNorm(`model.layers.${i}.input_layernorm`, hiddenSize, rmsNormEps),
-      qkv: build.linears(
-        [
-          { name: `${attn}.q_proj`, outFeatures: queryWidth },
-          { name: `${attn}.k_proj`, outFeatures: keyWidth },
-          { name: `${attn}.v_proj`, outFeatures: keyWidth },
-        ],
-        hiddenSize,
-        attentionBias,
-      ),
-      output: build.linear(`${attn}.o_proj`, {
-        in: queryWidth,
-        out: hiddenSize,
-        bias: attentionBias,
-      }),
-      mlpNorm: build.rmsNorm(`model.layers.${i}.post_attention_layernorm`, hiddenSize, rmsNormEps),
-      gateUp: build.linears(
-        [
-          { name: `${mlp}.gate_proj`, outFeatures: intermediateSize },
-          { name: `${mlp}.up_proj`, outFeatures: intermediateSize },
-        ],
-        hiddenSize,
-        mlpBias,
-      ),
-      down: build.linear(`${mlp}.down_proj`, {
-        in: intermediateSize,
-        out: hiddenSize,
-        bias: mlpBias,
-      }),
-    };
+  const inputNorm = build.rmsNorm(`${name}.input_layernorm`, hiddenSize, rmsNormEps);
+  const qkv = build.linears(
+    [
+      { name: `${attn}.q_proj`, outFeatures: queryWidth },
+      { name: `${attn}.k_proj`, outFeatures: keyWidth },
+      { name: `${attn}.v_proj`, outFeatures: keyWidth },
+    ],
+    hiddenSize,
+    attentionBias,
+  );
+  const attentionNorm =
+    subNorms && build.rmsNorm(`${attn}.${subNorms.attention}`, queryWidth, rmsNormEps);
+  const output = build.linear(`${attn}.o_proj`, {
+    in: queryWidth,
+    out: hiddenSize,
+    bias: attentionBias,
   });
-  const norm = build.rmsNorm('model.norm', hiddenSize, rmsNormEps);
-  const tied = config.tieWordEmbeddings ? embedTokens : undefined;
-  const head = build.head('lm_head', { in: hiddenSize, out: config.vocabSize }, tied);
+  const mlpNorm = build.rmsNorm(`${name}.post_attention_layernorm`, hiddenSize, rmsNormEps);
+  const gateUp = build.linears(
+    [
+      { name: `${mlp}.gate_proj`, outFeatures: intermediateSize },
+      { name: `${mlp}.up_proj`, outFeatures: intermediateSize },
+    ],
+    hiddenSize,
+    mlpBias,
+  );
+  const downNorm =
+    subNorms && build.rmsNorm(`${mlp}.${subNorms.mlp}`, intermediateSize, rmsNormEps);
+  const down = build.linear(`${mlp}.down_proj`, {
+    in: intermediateSize,
+    out: hiddenSize,
+    bias: mlpBias,
+  });
 
   return {
-    layers: layers.length,
-    kvHeads: config.numKeyValueHeads,
-    headDim,
-    head,
-    forward(batch, rope) {
-      const residual = embedTokens.forward(batch.ids);
-      // Each norm first adds what the block before it computed to the residual stream.
-      let normed = layers[0]?.inputNorm.forward(residual) ?? residual;
-      for (const [i, layer] of layers.entries()) {
-        const cache = batch.cache[i] as ops.LayerCache;
-        const [q, k, v] = layer.qkv.forward(normed) as [Tensor, Tensor, Tensor];
-        ops.cacheAppend(q, k, v, { ...batch, rope, cache });
-        const mixed = ops.attention(q, { ...batch, cache, scale: headDim ** -0.5 });
-        const attended = layer.output.forwardOne(mixed);
-        const [gate, up] = layer.gateUp.forward(layer.mlpNorm.forward(attended, residual)) as [
-          Tensor,
-          Tensor,
-        ];
-        const delta = layer.down.forwardOne(ops.siluMul(gate, up));
-        normed = (layers[i + 1]?.inputNorm ?? norm).forward(delta, residual);
-      }
-      return normed;
+    forward(state, inputs) {
+      const { residual } = state;
+      const [q, k, v] = qkv.forward(normedInput(inputNorm, state)) as [Tensor, Tensor, Tensor];
+      const mixed = ops.attend(q, k, v, { ...inputs, scale: headDim ** -0.5 });
+      const attended = output.forwardOne({ x: mixed, norm: attentionNorm });
+      const after = normedInput(mlpNorm, { residual, delta: attended });
+      const [gate, up] = gateUp.forward(after) as [Tensor, Tensor];
+      const gated = { activation, up };
+      return { residual, delta: down.forwardOne({ x: gate, gated, norm: downNorm }) };
     },
   };
 }

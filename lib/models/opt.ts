@@ -1,119 +1,104 @@
 import type { OptConfig } from '../checkpoint/config';
-import type { ForwardBatch } from '../nn/causal-lm';
 import type { LinearGroup } from '../nn/linear-group';
 import type { Norm } from '../nn/norm';
 import * as ops from '../ops';
 import type { Tensor } from '../tensor';
 import type { ModelBuilder } from './builder';
-import type { Decoder } from './decoder';
+import { type Decoder, type DecoderLayer, type LayerInputs, normOf } from './decoder';
 
 const EPS = 1e-5;
 /** Rows of the position table before that of position 0. */
 const POSITION_OFFSET = 2;
-
-interface Layer {
-  qkv: LinearGroup;
-  output: LinearGroup;
-  attentionNorm: Norm;
-  fc1: LinearGroup;
-  fc2: LinearGroup;
-  mlpNorm: Norm;
-}
+const ROOT = 'model.decoder';
 
 /**
  * OPT (arXiv 2205.01068): layer norms, learned positions, relu. The norms stand before each block,
  * or after it in the 350m variant, whose embeddings are also narrower than its hidden states.
  */
 export function opt(config: OptConfig, build: ModelBuilder): Decoder {
-  const { hiddenSize, wordEmbedProjDim, enableBias: bias, ffnDim } = config;
-  const headDim = hiddenSize / config.numAttentionHeads;
-  const layerNorm = (name: string): Norm =>
-    build.layerNorm(name, hiddenSize, EPS, config.layerNormElementwiseAffine);
+  const { hiddenSize, wordEmbedProjDim } = config;
   const projection = (name: string, from: number, to: number): LinearGroup | undefined =>
     wordEmbedProjDim === hiddenSize ? undefined : build.linear(name, { in: from, out: to });
 
-  const root = 'model.decoder';
-  const embedTokens = build.embedding(`${root}.embed_tokens`, config.vocabSize, wordEmbedProjDim);
+  const embedTokens = build.embedding(`${ROOT}.embed_tokens`, config.vocabSize, wordEmbedProjDim);
   const embedPositions = build.embedding(
-    `${root}.embed_positions`,
+    `${ROOT}.embed_positions`,
     config.maxPositionEmbeddings + POSITION_OFFSET,
     hiddenSize,
   );
-  const projectIn = projection(`${root}.project_in`, wordEmbedProjDim, hiddenSize);
-  const layers = Array.from({ length: config.numHiddenLayers }, (_, i): Layer => {
-    const layer = `${root}.layers.${i}`;
-    const attn = `${layer}.self_attn`;
-    const qkv = ['q_proj', 'k_proj', 'v_proj'].map((part) => `${attn}.${part}`);
-    return {
-      attentionNorm: layerNorm(`${layer}.self_attn_layer_norm`),
-      qkv: build.linears(
-        qkv.map((name) => ({ name, outFeatures: hiddenSize })),
-        hiddenSize,
-        bias,
-      ),
-      output: build.linear(`${attn}.out_proj`, { in: hiddenSize, out: hiddenSize, bias }),
-      mlpNorm: layerNorm(`${layer}.final_layer_norm`),
-      fc1: build.linear(`${layer}.fc1`, { in: hiddenSize, out: ffnDim, bias }),
-      fc2: build.linear(`${layer}.fc2`, { in: ffnDim, out: hiddenSize, bias }),
-    };
-  });
+  const projectIn = projection(`${ROOT}.project_in`, wordEmbedProjDim, hiddenSize);
+  const layers = build.layers(config.numHiddenLayers, (i) => optLayer(config, build, i));
   const hasFinalNorm = config.doLayerNormBefore && !config.removeFinalLayerNorm;
-  const finalNorm = hasFinalNorm ? layerNorm(`${root}.final_layer_norm`) : undefined;
-  const projectOut = projection(`${root}.project_out`, hiddenSize, wordEmbedProjDim);
+  const finalNorm = hasFinalNorm ? layerNorm(config, build, `${ROOT}.final_layer_norm`) : undefined;
+  const projectOut = projection(`${ROOT}.project_out`, hiddenSize, wordEmbedProjDim);
   const tied = config.tieWordEmbeddings ? embedTokens : undefined;
   const head = build.head('lm_head', { in: wordEmbedProjDim, out: config.vocabSize }, tied);
 
-  function embed({ ids, positions }: ForwardBatch): Tensor {
-    const tokens = embedTokens.forward(ids);
-    const hidden = projectIn?.forwardOne(tokens) ?? tokens;
-    return embedPositions.forward(positions, { offset: POSITION_OFFSET, into: hidden });
-  }
-
-  function attend(layer: Layer, x: Tensor, batch: ForwardBatch, cache: ops.LayerCache): Tensor {
-    const [q, k, v] = layer.qkv.forward(x) as [Tensor, Tensor, Tensor];
-    ops.cacheAppend(q, k, v, { ...batch, cache });
-    const mixed = ops.attention(q, { ...batch, cache, scale: headDim ** -0.5 });
-    return layer.output.forwardOne(mixed);
-  }
-
-  const feedForward = (layer: Layer, x: Tensor): Tensor =>
-    layer.fc2.forwardOne(layer.fc1.forwardOne(x, { activation: 'relu' }));
-
-  /** Norm, block, add: each norm first adds what the block before it computed to the residual. */
-  function preNorm(residual: Tensor, batch: ForwardBatch): Tensor {
-    let delta: Tensor | undefined;
-    for (const [i, layer] of layers.entries()) {
-      const normed = normOf(layer.attentionNorm, delta, residual);
-      const attended = attend(layer, normed, batch, batch.cache[i] as ops.LayerCache);
-      delta = feedForward(layer, layer.mlpNorm.forward(attended, residual));
-    }
-    if (!delta) return residual;
-    return finalNorm ? finalNorm.forward(delta, residual) : ops.add(delta, residual, residual);
-  }
-
-  /** Block, add, norm. */
-  function postNorm(hidden: Tensor, batch: ForwardBatch): Tensor {
-    let x = hidden;
-    for (const [i, layer] of layers.entries()) {
-      const attended = attend(layer, x, batch, batch.cache[i] as ops.LayerCache);
-      x = layer.attentionNorm.forward(attended, x);
-      x = layer.mlpNorm.forward(feedForward(layer, x), x);
-    }
-    return x;
-  }
-
   return {
-    layers: layers.length,
     kvHeads: config.numAttentionHeads,
-    headDim,
-    head,
-    forward(batch) {
-      const hidden = (config.doLayerNormBefore ? preNorm : postNorm)(embed(batch), batch);
+    headDim: hiddenSize / config.numAttentionHeads,
+    embed({ ids, positions }) {
+      const tokens = embedTokens.forward(ids);
+      const hidden = projectIn?.forwardOne(tokens) ?? tokens;
+      return embedPositions.forward(positions, { offset: POSITION_OFFSET, into: hidden });
+    },
+    layers,
+    finish(state) {
+      const { residual, delta } = state;
+      const sum = delta && !finalNorm ? ops.add(delta, residual, residual) : residual;
+      const hidden = finalNorm ? normOf(finalNorm, state) : sum;
       return projectOut?.forwardOne(hidden) ?? hidden;
     },
+    head,
   };
 }
 
-function normOf(norm: Norm, delta: Tensor | undefined, residual: Tensor): Tensor {
-  return delta ? norm.forward(delta, residual) : norm.forward(residual);
+function layerNorm(config: OptConfig, build: ModelBuilder, name: string): Norm {
+  return build.layerNorm(name, config.hiddenSize, EPS, config.layerNormElementwiseAffine);
+}
+
+function optLayer(config: OptConfig, build: ModelBuilder, index: number): DecoderLayer {
+  const { hiddenSize, enableBias: bias, ffnDim } = config;
+  const scale = (hiddenSize / config.numAttentionHeads) ** -0.5;
+  const name = `${ROOT}.layers.${index}`;
+  const attn = `${name}.self_attn`;
+  const attentionNorm = layerNorm(config, build, `${name}.self_attn_layer_norm`);
+  const qkv = build.linears(
+    ['q_proj', 'k_proj', 'v_proj'].map((part) => ({
+      name: `${attn}.${part}`,
+      outFeatures: hiddenSize,
+    })),
+    hiddenSize,
+    bias,
+  );
+  const output = build.linear(`${attn}.out_proj`, { in: hiddenSize, out: hiddenSize, bias });
+  const mlpNorm = layerNorm(config, build, `${name}.final_layer_norm`);
+  const fc1 = build.linear(`${name}.fc1`, { in: hiddenSize, out: ffnDim, bias });
+  const fc2 = build.linear(`${name}.fc2`, { in: ffnDim, out: hiddenSize, bias });
+
+  function attend(x: Tensor, inputs: LayerInputs): Tensor {
+    const [q, k, v] = qkv.forward(x) as [Tensor, Tensor, Tensor];
+    return output.forwardOne(ops.attend(q, k, v, { ...inputs, rope: undefined, scale }));
+  }
+
+  const feedForward = (x: Tensor): Tensor =>
+    fc2.forwardOne(fc1.forwardOne(x, { activation: 'relu' }));
+
+  /** Norm, block, add. */
+  const preNorm: DecoderLayer = {
+    forward(state, inputs) {
+      const { residual } = state;
+      const attended = attend(normOf(attentionNorm, state), inputs);
+      return { residual, delta: feedForward(mlpNorm.forward(attended, residual)) };
+    },
+  };
+
+  /** Block, add, norm. */
+  const postNorm: DecoderLayer = {
+    forward({ residual }, inputs) {
+      const x = attentionNorm.forward(attend(residual, inputs), residual);
+      return { residual: mlpNorm.forward(feedForward(x), x) };
+    },
+  };
+  return config.doLayerNormBefore ? preNorm : postNorm;
 }

@@ -1,4 +1,5 @@
 import type { ModelConfig } from '../checkpoint/config';
+import { bitnet } from './bitnet';
 import type { ModelBuilder } from './builder';
 import type { Decoder } from './decoder';
 import { llama } from './llama';
@@ -9,6 +10,8 @@ export function buildDecoder(config: ModelConfig, build: ModelBuilder): Decoder 
   switch (config.modelType) {
     case 'llama':
       return llama(config, build);
+    case 'bitnet':
+      return bitnet(config, build);
     case 'opt':
       return opt(config, build);
   }

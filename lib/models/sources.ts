@@ -1,4 +1,5 @@
 import type { Checkpoint } from '../checkpoint/checkpoint';
+import type { JsonObject } from '../checkpoint/json';
 import { readTensor } from '../checkpoint/safetensors';
 import { loadableDtype } from '../checkpoint/storage-dtype';
 import type { TensorInfo } from '../checkpoint/tensor-info';
@@ -81,29 +82,48 @@ const GAINS = {
 /** As many as the largest models of arXiv 2208.07339 show. */
 const OUTLIER_FEATURES = 6;
 
+/** Tensors of a GPTQ checkpoint that hold packed codes. */
+const PACKED = /\.(qweight|qzeros)$/;
+/** Small enough that random codes times random scales make weights of the size of the others. */
+const SCALE_DEVIATION = 1e-3;
+
 /**
  * Noise in the place of weights: speed and memory of a model without its checkpoint. Norm gains are
  * 1 but for six features, which come out as outliers, as they do in models above 6.7B parameters.
  */
 export class RandomSource implements WeightSource {
   readonly #dtype: keyof typeof GAINS;
+  readonly #isGptq: boolean;
   #seed = 1;
+  #words = new Int32Array(0);
 
-  constructor(dtype: keyof typeof GAINS) {
+  /**
+   * @param quantization `quantization_config` of config.json; with that of a GPTQ checkpoint, the
+   * layers inside of blocks are codes of its width
+   */
+  constructor(dtype: keyof typeof GAINS, quantization?: JsonObject) {
     this.#dtype = dtype;
+    this.#isGptq = quantization?.quant_method === 'gptq';
   }
 
   has(name: string): boolean {
-    return /\.(weight|bias)$/.test(name);
+    const isPacked = this.#isGptq && name.includes('.layers.');
+    return (isPacked ? /\.(qweight|qzeros|scales)$/ : /\.(weight|bias)$/).test(name);
   }
 
-  describe(): { dtype: DType } {
-    return { dtype: this.#dtype };
+  describe(name: string): { dtype: DType } {
+    return { dtype: PACKED.test(name) ? 'i32' : this.#dtype };
   }
 
   load(name: string, into: Tensor): Command {
     if (/norm\.weight$/.test(name)) return this.gains(into);
+    if (PACKED.test(name)) {
+      return { kind: 'write', tensor: into.handle, data: this.words(into.elements) };
+    }
     const tensors = [into.handle];
+    if (name.endsWith('.scales')) {
+      return { kind: 'run', op: 'fill_random', tensors, attrs: [this.#seed++, SCALE_DEVIATION] };
+    }
     // Small enough that products of two projections (a gated MLP) bring no outliers of their own.
     const deviation = 0.5 / Math.sqrt(into.shape[into.shape.length - 1] ?? 1);
     return { kind: 'run', op: 'fill_random', tensors, attrs: [this.#seed++, deviation] };
@@ -113,6 +133,12 @@ export class RandomSource implements WeightSource {
     return undefined;
   }
 
+  /** Random words, the same ones for every tensor: only how many there are makes a difference. */
+  private words(count: number): Int32Array<ArrayBuffer> {
+    if (this.#words.length < count) this.#words = randomWords(count);
+    return this.#words.subarray(0, count);
+  }
+
   private gains(into: Tensor): Command {
     const { array, one, large } = GAINS[this.#dtype];
     const data = new array(into.elements).fill(one);
@@ -120,4 +146,17 @@ export class RandomSource implements WeightSource {
     for (let i = step >> 1; i < data.length; i += step) data[i] = large;
     return { kind: 'write', tensor: into.handle, data };
   }
+}
+
+/** Words of Marsaglia's xorshift generator (period 2^32 - 1). */
+function randomWords(count: number): Int32Array<ArrayBuffer> {
+  const words = new Int32Array(count);
+  let state = 1;
+  for (let i = 0; i < count; i++) {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    words[i] = state;
+  }
+  return words;
 }

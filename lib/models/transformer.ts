@@ -6,10 +6,11 @@ import type { CacheShape, CausalLM, ForwardBatch } from '../nn/causal-lm';
 import type { Module, ModuleContext } from '../nn/module';
 import { ropeTable } from '../nn/rope';
 import type { WeightSource } from '../nn/weight-source';
+import type { LayerCache } from '../ops';
 import type { QuantizationMethod } from '../quant/method';
 import { elementsOf, type Tensor } from '../tensor';
 import { ModelBuilder } from './builder';
-import type { Decoder } from './decoder';
+import type { Decoder, DecoderLayer, HiddenState } from './decoder';
 import { buildDecoder } from './registry';
 
 export interface TransformerOptions {
@@ -34,6 +35,8 @@ export class Transformer implements CausalLM {
   readonly device: Device;
   readonly config: ModelConfig;
   readonly modules: readonly Module[];
+  /** The modules of each layer; the others are embeddings, what follows the last layer, the head. */
+  readonly layers: readonly (readonly Module[])[];
   readonly context: ModuleContext;
   readonly vocabSize: number;
   readonly maxPositions: number;
@@ -53,13 +56,14 @@ export class Transformer implements CausalLM {
     const builder = new ModelBuilder(this.context, options.methods ?? []);
     this.#decoder = buildDecoder(config, builder);
     this.modules = builder.modules;
+    this.layers = builder.layerModules;
     this.vocabSize = config.vocabSize;
     this.maxPositions = Math.min(
       options.maxPositions ?? config.maxPositionEmbeddings,
       config.maxPositionEmbeddings,
     );
-    const { layers, kvHeads, headDim } = this.#decoder;
-    this.cacheShape = { layers, kvHeads, headDim, dtype: activations };
+    const { kvHeads, headDim } = this.#decoder;
+    this.cacheShape = { layers: this.layers.length, kvHeads, headDim, dtype: activations };
   }
 
   /** Weights of all modules, counted once. */
@@ -84,16 +88,39 @@ export class Transformer implements CausalLM {
       loaded += module.bytes;
       options.onProgress?.({ loaded: Math.min(loaded, total), total });
     }
-    if ('rope' in this.config) {
-      const { headDim } = this.#decoder;
-      const table = ropeTable(this.config.rope, headDim, this.maxPositions);
-      this.#rope = this.device.from('f32', [this.maxPositions, headDim], table);
-      this.#tables.push(this.#rope);
-    }
+    this.prepare();
+  }
+
+  /** Makes the tables that layers read besides weights. `load` does it. */
+  prepare(): void {
+    if (!('rope' in this.config) || this.#rope) return;
+    const { headDim } = this.#decoder;
+    const table = ropeTable(this.config.rope, headDim, this.maxPositions);
+    this.#rope = this.device.from('f32', [this.maxPositions, headDim], table);
+    this.#tables.push(this.#rope);
   }
 
   forward(batch: ForwardBatch): Tensor {
-    return this.#decoder.forward(batch, this.#rope);
+    let state: HiddenState = { residual: this.embed(batch) };
+    for (let i = 0; i < this.layers.length; i++) state = this.forwardLayer(i, state, batch);
+    return this.finish(state);
+  }
+
+  /** Ids and positions to float[T, D], what the first layer reads. */
+  embed(batch: Pick<ForwardBatch, 'ids' | 'positions'>): Tensor {
+    return this.#decoder.embed(batch);
+  }
+
+  /** One layer; it changes `state.residual` in place. */
+  forwardLayer(index: number, state: HiddenState, batch: ForwardBatch): HiddenState {
+    const layer = this.#decoder.layers[index] as DecoderLayer;
+    const cache = batch.cache[index] as LayerCache;
+    return layer.forward(state, { ...batch, cache, rope: this.#rope });
+  }
+
+  /** What the last layer left, to hidden states float[T, D] after the final norm. */
+  finish(state: HiddenState): Tensor {
+    return this.#decoder.finish(state);
   }
 
   logits(hidden: Tensor): Tensor {

@@ -40,6 +40,10 @@ struct Kernels {
   // Indexed by the DType of the weights: F32, F16, BF16.
   MatmulTile matmul[3];
   MatmulTileS8 matmul_s8;
+  // On ternary weights as ops/bitnet_layout.h packs them (w_stride counts bytes) and a multiple of
+  // 64 codes of x in the order of ternary_order.h. x_sums[i] is what to take off for the weights'
+  // codes being 1 too large.
+  MatmulTileS8 matmul_ternary;
   int32_t (*sum_s8)(const int8_t* x, int64_t n);
 
   // Conversions, indexed by the other DType: F32 (a copy), F16, BF16.
@@ -50,6 +54,8 @@ struct Kernels {
   void (*multiply)(const float* a, const float* b, int64_t n, float* out);
   // out = gate * sigmoid(gate) * up
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
+  // out = max(gate, 0)^2 * up; a NaN stays.
+  void (*relu2_mul)(const float* gate, const float* up, int64_t n, float* out);
 
   float (*sum)(const float* x, int64_t n);
   // sum (x - center)^2

@@ -9,6 +9,7 @@
 
 #include "../simd/table.h"
 #include "matmul_s8.h"
+#include "matmul_ternary.h"
 #include "vec.h"
 
 namespace fewbit::cpu {
@@ -16,6 +17,7 @@ namespace fewbit::cpu {
 void use_avx2(Kernels& table) {
   simd::fill<avx2::Vec>(table);
   table.matmul_s8 = simd::matmul_s8<avx2::Widening>;
+  table.matmul_ternary = simd::matmul_s8<avx2::Ternary>;
 }
 
 }  // namespace fewbit::cpu

@@ -12,6 +12,7 @@ struct Widening {
   using Sums = __m256i;
   using Codes = __m256i;  // sixteen, as int16
   static constexpr int kWidth = 16;
+  static constexpr int kPacked = 1;
   static constexpr int kBlockRows = 2;
 
   static Sums zero() { return _mm256_setzero_si256(); }

@@ -13,6 +13,7 @@ struct Vnni {
   using Sums = __m512i;
   using Codes = __m512i;
   static constexpr int kWidth = 64;
+  static constexpr int kPacked = 1;
   static constexpr int kBlockRows = 6;
 
   static Sums zero() { return _mm512_setzero_si512(); }

@@ -10,6 +10,7 @@
 #pragma GCC target("avx2,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
 
 #include "matmul_s8.h"
+#include "matmul_ternary.h"
 
 namespace fewbit::cpu {
 
@@ -31,6 +32,7 @@ int32_t sum_s8(const int8_t* x, int64_t n) {
 
 void use_avx512_vnni(Kernels& table) {
   table.matmul_s8 = simd::matmul_s8<avx512::Vnni>;
+  table.matmul_ternary = simd::matmul_s8<avx512::VnniTernary>;
   table.sum_s8 = sum_s8;
 }
 

@@ -53,6 +53,13 @@ void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
   }
 }
 
+void relu2_mul(const float* gate, const float* up, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float positive = gate[i] < 0 ? 0.0f : gate[i];
+    out[i] = positive * positive * up[i];
+  }
+}
+
 float sum(const float* x, int64_t n) {
   double total = 0;
   for (int64_t i = 0; i < n; ++i) total += x[i];
@@ -139,12 +146,14 @@ void use_scalar(Kernels& table) {
   table = {
       .matmul = {scalar::matmul_f32, scalar::matmul_f16, scalar::matmul_bf16},
       .matmul_s8 = scalar::matmul_s8,
+      .matmul_ternary = scalar::matmul_ternary,
       .sum_s8 = sum_s8,
       .widen = {copy_in, widen<f16_to_f32>, widen<bf16_to_f32>},
       .narrow = {copy_out, narrow<f32_to_f16>, narrow<f32_to_bf16>},
       .add = add,
       .multiply = multiply,
       .silu_mul = silu_mul,
+      .relu2_mul = relu2_mul,
       .sum = sum,
       .sum_squares = sum_squares,
       .normalize = normalize,

@@ -1,9 +1,10 @@
 // Register-blocked int8 matmul tiles. Integer sums are exact in any order, so an instruction set
 // only says how to multiply: a type S with
 //   kWidth       codes in a register, at most 64; k is a multiple of 16
+//   kPacked      codes of w per byte
 //   kBlockRows   rows of x at a time, as the registers allow with four rows of w
 //   Sums         a register of int32 lanes; zero(), add_lanes(a, b, c, d, totals)
-//   load_x, load_w, and the same with a count for a partial register
+//   load_x, load_w, and where registers may end up partial the same with a count
 //   multiply_add(x, w, sums)
 //   correction(x_sum)  what to add to a total, given the sum of the row's codes
 #pragma once
@@ -53,11 +54,14 @@ inline void block_s8(const int8_t* x, int64_t x_stride, const int32_t* x_sums, c
   }
   int64_t i = 0;
   for (; i + S::kWidth <= k; i += S::kWidth) {
-    accumulate_block_s8<S, R, C>(x + i, x_stride, w + i, w_stride, LoadFullCodes<S>{}, sums);
+    accumulate_block_s8<S, R, C>(x + i, x_stride, w + i / S::kPacked, w_stride, LoadFullCodes<S>{},
+                                 sums);
   }
-  if (i < k) {
-    const LoadFirstCodes<S> load{static_cast<int>(k - i)};
-    accumulate_block_s8<S, R, C>(x + i, x_stride, w + i, w_stride, load, sums);
+  if constexpr (S::kPacked == 1) {  // packed codes come in whole registers
+    if (i < k) {
+      const LoadFirstCodes<S> load{static_cast<int>(k - i)};
+      accumulate_block_s8<S, R, C>(x + i, x_stride, w + i, w_stride, load, sums);
+    }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {

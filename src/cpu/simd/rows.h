@@ -62,6 +62,14 @@ void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
 }
 
 template <class V>
+void relu2_mul(const float* gate, const float* up, int64_t n, float* out) {
+  zip<V>(gate, up, n, out, [](auto g, auto u) {
+    const auto positive = V::max_nan(g, V::zero());
+    return V::mul(V::mul(positive, positive), u);
+  });
+}
+
+template <class V>
 float sum(const float* x, int64_t n) {
   auto total = V::zero();
   for_vectors<V>(

@@ -8,7 +8,7 @@
 
 namespace fewbit::cpu::simd {
 
-// Everything but matmul_s8 and sum_s8, whose instructions differ too much.
+// Everything but the products of codes and sum_s8, whose instructions differ too much.
 template <class V>
 void fill(Kernels& table) {
   table.matmul[0] = matmul<V, float>;
@@ -21,6 +21,7 @@ void fill(Kernels& table) {
   table.add = add<V>;
   table.multiply = multiply<V>;
   table.silu_mul = silu_mul<V>;
+  table.relu2_mul = relu2_mul<V>;
   table.sum = sum<V>;
   table.sum_squares = sum_squares<V>;
   table.normalize = normalize<V>;

@@ -1,0 +1,122 @@
+// From the sums of a transposed tile, in wgmma accumulators, to stored results.
+#pragma once
+
+#include "product.cuh"
+
+namespace fewbit::cuda::bitnet {
+
+// Lane 4i + j holds elements (i, 2j) and (i, 2j + 1) of an 8 x 8 matrix of 16-bit elements, and gets
+// those of its transpose.
+__device__ __forceinline__ uint32_t transpose(uint32_t pair) {
+  uint32_t transposed;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(pair));
+  return transposed;
+}
+
+template <class T>
+__device__ __forceinline__ uint32_t pack(float first, float second);
+template <>
+__device__ __forceinline__ uint32_t pack<__half>(float first, float second) {
+  const __half2 pair = __floats2half2_rn(first, second);
+  return reinterpret_cast<const uint32_t&>(pair);
+}
+template <>
+__device__ __forceinline__ uint32_t pack<__nv_bfloat16>(float first, float second) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(first, second);
+  return reinterpret_cast<const uint32_t&>(pair);
+}
+
+// A warp's 16 columns of the result by 8 rows: values are (column, row), (column, row + 1),
+// (column + 8, row), (column + 8, row + 1), where column = first_column + lane / 4 and row =
+// first_row + lane % 4 * 2.
+template <class T>
+__device__ __forceinline__ void store_transposed(const Product& p, const float (&values)[4],
+                                                 int64_t first_row, int64_t first_column) {
+  const int lane = threadIdx.x % 32;
+  const uint32_t left = transpose(pack<T>(values[0], values[1]));
+  const uint32_t right = transpose(pack<T>(values[2], values[3]));
+  // Neighbours trade, so that each has four columns.
+  const bool odd = lane % 2;
+  const uint32_t got = __shfl_xor_sync(0xffffffffu, odd ? left : right, 1);
+  const int64_t row = first_row + lane / 4;
+  const int64_t column = first_column + (odd ? 8 : 0) + lane % 4 / 2 * 4;
+  if (row >= p.rows || column >= p.columns) return;
+  T* to = static_cast<T*>(p.out) + row * p.out_stride + column;
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(odd ? got : left),
+               "r"(odd ? right : got));
+}
+
+// Whether four neighbouring 16-bit results can be stored at once.
+__device__ __forceinline__ bool stores_fours(const Product& p) {
+  return p.columns % 4 == 0 && p.out_stride % 4 == 0 && reinterpret_cast<uintptr_t>(p.out) % 8 == 0;
+}
+
+// What a tile's rows of X bring to its results, in shared memory.
+template <int Tokens>
+struct RowTerms {
+  float scale[Tokens];
+  int32_t code_sum[Tokens];
+};
+
+template <int Threads, int Tokens>
+__device__ __forceinline__ void stage_rows(const Product& p, RowTerms<Tokens>& terms,
+                                           int64_t first_row, int thread) {
+  for (int i = thread; i < Tokens; i += Threads) {
+    const int64_t row = min(first_row + i, p.rows - 1);
+    terms.scale[i] = p.scales[row];
+    terms.code_sum[i] = p.sums[row];
+  }
+}
+
+// What the two columns of a thread bring: column and column + 8.
+struct ColumnPair {
+  float scale[2], bias[2];
+
+  __device__ __forceinline__ ColumnPair(const Product& p, int64_t column) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int64_t own = min(column + half * 8, p.columns - 1);
+      scale[half] = p.weight_scales[own];
+      bias[half] = p.bias_at(own);
+    }
+  }
+};
+
+// Finishes and stores the share of block rank of Split: sums of columns column and column + 8, and
+// rows first_row + 8 j + lane % 4 * 2 + {0, 1}.
+template <int Tokens, int Split>
+__device__ __forceinline__ void store_tile(const Product& p, const int32_t (&sums)[Tokens / 2],
+                                           const RowTerms<Tokens>& rows, const ColumnPair& columns,
+                                           int64_t first_row, int64_t column, int rank) {
+  constexpr int kFragments = Tokens / 8, kOwn = kFragments / Split;
+  const int lane = threadIdx.x % 32;
+  const bool fours = stores_fours(p);
+#pragma unroll
+  for (int j = 0; j < kFragments; ++j) {
+    if (Split > 1 && j / kOwn != rank) continue;
+    const int in_tile = j * 8 + lane % 4 * 2;
+    const float2 scale = *reinterpret_cast<const float2*>(&rows.scale[in_tile]);
+    const int2 code_sum = *reinterpret_cast<const int2*>(&rows.code_sum[in_tile]);
+    float values[4];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      values[half * 2] = p.finish(sums[j * 4 + half * 2], code_sum.x, scale.x, columns.scale[half],
+                                  columns.bias[half]);
+      values[half * 2 + 1] = p.finish(sums[j * 4 + half * 2 + 1], code_sum.y, scale.y,
+                                      columns.scale[half], columns.bias[half]);
+    }
+    if (fours && p.out_dtype == DType::BF16) {
+      store_transposed<__nv_bfloat16>(p, values, first_row + j * 8, column - lane / 4);
+    } else if (fours && p.out_dtype == DType::F16) {
+      store_transposed<__half>(p, values, first_row + j * 8, column - lane / 4);
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int64_t row = first_row + in_tile + i % 2, own = column + i / 2 * 8;
+        if (row < p.rows && own < p.columns) p.store(row, own, values[i]);
+      }
+    }
+  }
+}
+
+}  // namespace fewbit::cuda::bitnet

@@ -1,0 +1,115 @@
+// The matrix product of a BitLinear layer: checks a call and chooses how to compute it.
+#include "../src/ops/linear_bitnet.h"
+
+#include <cstdlib>
+#include <string>
+
+#include "bitnet/linear_bitnet.h"
+#include "bitnet/product.cuh"
+#include "common/cuda_op.h"
+
+namespace fewbit::cuda {
+
+namespace bitnet {
+
+namespace {
+
+// The sums are exact and all kernels finish alike: the choice changes no bit.
+enum class Way { Bulk, Tiles, Streaming };
+
+Way way_of(const Product& p, const Context& context) {
+  if (const char* way = std::getenv("FEWBIT_B2_WAY")) return static_cast<Way>(std::atoi(way));
+  if (p.depth == 0) return Way::Streaming;
+  if (bulk_available(p, context)) return Way::Bulk;
+  return tile_available(context) ? Way::Tiles : Way::Streaming;
+}
+
+Tuner::Key key_of(const Product& p) {
+  return {static_cast<int64_t>(DType::U8), p.rows, p.columns, p.depth, 0};
+}
+
+}  // namespace
+
+// Programs are captured when the model has been loaded; an eager call may follow the op that wrote
+// its weight.
+bool weights_settled(const Context& context) {
+  if (std::getenv("FEWBIT_B2_LATE")) return false;
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(context.stream, &status), "linear_bitnet");
+  return status == cudaStreamCaptureStatusActive;
+}
+
+void prepare(const Product& p, Context& context) {
+  if (p.rows == 0 || p.columns == 0 || way_of(p, context) != Way::Tiles) return;
+  context.tuner.tune(
+      key_of(p), tile_variants(p), [&](int variant) { multiply_tiles(p, variant, context); },
+      context);
+}
+
+void multiply(const Product& p, Context& context) {
+  if (p.rows == 0 || p.columns == 0) return;
+  switch (way_of(p, context)) {
+    case Way::Bulk:
+      return multiply_bulk(p, context);
+    case Way::Tiles: {
+      const char* forced = std::getenv("FEWBIT_B2_VARIANT");
+      return multiply_tiles(p,
+                            forced
+                                ? std::atoi(forced)
+                                : context.tuner.choice(key_of(p), suggest_tile_variant(p, context)),
+                            context);
+    }
+    case Way::Streaming:
+      return multiply_streaming(p, context);
+  }
+}
+
+}  // namespace bitnet
+
+namespace {
+
+using namespace ops::linear_bitnet;
+
+// What 16-byte loads and bulk copies need; rows have it by their padding.
+void require_aligned(const TensorView& view, const char* name) {
+  if (reinterpret_cast<uintptr_t>(view.data) % 16 == 0) return;
+  throw Error("ERR_FEWBIT_SHAPE", std::string("linear_bitnet: ") + name +
+                                      " must start at a multiple of 16 bytes: pass the whole "
+                                      "tensor, not a slice of it");
+}
+
+bitnet::Product product_of(const OpCall& call, Context& context) {
+  require_aligned(call[codes], "codes");
+  require_aligned(call[weight], "weight");
+  bitnet::Product p{};
+  p.codes = call[codes].as<int8_t>();
+  p.scales = call[scales].as<float>();
+  p.sums = call[sums].as<int32_t>();
+  p.weight = call[weight].as<uint8_t>();
+  p.weight_scales = call[weight_scales].as<float>();
+  p.bias = call[bias] ? call[bias].data : nullptr;
+  p.bias_dtype = call[bias].dtype;
+  p.rows = call[out].rows();
+  p.columns = call[out].cols();
+  p.depth = call[codes].cols();
+  p.out = call[out].data;
+  p.out_dtype = call[out].dtype;
+  p.out_stride = call[out].row_stride();
+  p.activation = static_cast<Activation>(static_cast<int>(call.attrs[activation]));
+  p.weights_settled = bitnet::weights_settled(context);
+  return p;
+}
+
+void prepare(const OpCall& call, Context& context) {
+  bitnet::prepare(product_of(call, context), context);
+}
+
+void run(const OpCall& call, Context& context) {
+  bitnet::multiply(product_of(call, context), context);
+}
+
+const CudaOp op("linear_bitnet", run, nullptr, prepare);
+
+}  // namespace
+
+}  // namespace fewbit::cuda

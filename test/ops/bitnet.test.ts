@@ -1,0 +1,3 @@
+import { bitnetSuite } from './bitnet-suite';
+
+describe('BitNet ops on the CPU', () => bitnetSuite('cpu', 'f32'));
