@@ -1,7 +1,8 @@
+export type { CalibrationData } from './calibration';
 export { type Checkpoint, openCheckpoint } from './checkpoint/checkpoint';
 export { type ModelConfig, parseConfig } from './checkpoint/config';
 export { resolveModel } from './checkpoint/hub';
-export { PRESET_NAMES, presetConfig } from './checkpoint/presets';
+export { PRESET_NAMES, presetConfig, presetFields } from './checkpoint/presets';
 export { AutoTokenizer, type ChatMessage, type Tokenizer } from './checkpoint/tokenizer';
 export { Device, type DeviceName, Program } from './device';
 export { type DoctorReport, doctor } from './doctor';
@@ -45,6 +46,23 @@ export {
   type FromPretrainedOptions,
   type ModelProgress,
 } from './pretrained/auto';
+export type { CalibrationReport } from './pretrained/gptq/gather-windows';
+export type { GptqProgress, LayerReport } from './pretrained/gptq/progress';
 export { CausalLanguageModel } from './pretrained/model';
-export { LlmInt8Config, type LlmInt8Options, type QuantizationConfig } from './quant';
+export {
+  type QuantizeConfig,
+  type QuantizeOptions,
+  type QuantizeProgress,
+  type QuantizeReport,
+  quantize,
+} from './pretrained/quantize';
+export {
+  BitnetConfig,
+  type BitnetOptions,
+  GptqConfig,
+  type GptqOptions,
+  LlmInt8Config,
+  type LlmInt8Options,
+  type QuantizationConfig,
+} from './quant';
 export { type HostArray, Tensor } from './tensor';

@@ -44,7 +44,7 @@ export async function writeWeights(
   }
   await writeAll(files);
   const names = files.map(({ path }) => basename(path));
-  await removeOthers(folder, names);
+  await removeOtherWeights(folder, names);
   return names;
 }
 
@@ -84,8 +84,11 @@ function buildIndex(shards: readonly TensorSource[][]) {
   return { metadata: { total_size: total }, weight_map: Object.fromEntries(places) };
 }
 
-/** A leftover `model.safetensors` beside new shards would be loaded in their place. */
-async function removeOthers(folder: string, keep: readonly string[]): Promise<void> {
+/**
+ * Removes weight files of an earlier save: a leftover `model.safetensors` beside new shards would be
+ * loaded in their place.
+ */
+export async function removeOtherWeights(folder: string, keep: readonly string[]): Promise<void> {
   for (const name of await readdir(folder)) {
     if (WEIGHT_FILES.test(name) && !keep.includes(name)) await rm(join(folder, name));
   }

@@ -4,6 +4,7 @@ import type { ModelConfig } from './configs/registry';
 import { architectures } from './configs/registry';
 import { isJsonObject } from './json';
 
+export type { BitnetConfig } from './configs/bitnet';
 export type { LlamaConfig } from './configs/llama';
 export type { OptConfig } from './configs/opt';
 export type { ModelConfig } from './configs/registry';
@@ -25,11 +26,14 @@ export function parseConfig(raw: unknown, where = 'config.json'): ModelConfig {
       `${where} has neither model_type nor architectures: it is not a model's configuration`,
     );
   }
-  const architecture = architectures.find((candidate) =>
+  const candidates = architectures.filter((candidate) =>
     typeof modelType === 'string' ? candidate.modelType === modelType : hasClass(candidate, named),
   );
+  // Some classes share their model_type with another.
+  const architecture = candidates.find((one) => hasClass(one, named)) ?? candidates[0];
   if (!architecture) {
-    const supported = architectures.map((candidate) => candidate.modelType).join(', ');
+    const types = architectures.map((candidate) => candidate.modelType);
+    const supported = [...new Set(types)].join(', ');
     const found = typeof modelType === 'string' ? modelType : named.join(', ');
     throw new UnsupportedError(
       `${where}: the architecture '${found}' is not supported; supported: ${supported}`,

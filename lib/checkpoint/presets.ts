@@ -50,6 +50,28 @@ function opt(hidden: number, layers: number, heads: number, rest: JsonObject = {
   };
 }
 
+const BITNET_2B_4T: JsonObject = {
+  architectures: ['BitNetForCausalLM'],
+  model_type: 'bitnet',
+  torch_dtype: 'bfloat16',
+  hidden_act: 'relu2',
+  hidden_size: 2560,
+  intermediate_size: 6912,
+  num_hidden_layers: 30,
+  num_attention_heads: 20,
+  num_key_value_heads: 5,
+  vocab_size: 128256,
+  max_position_embeddings: 4096,
+  rms_norm_eps: 1e-5,
+  rope_theta: 500000,
+  tie_word_embeddings: true,
+  quantization_config: {
+    quant_method: 'bitnet',
+    linear_class: 'autobitlinear',
+    quantization_mode: 'offline',
+  },
+};
+
 const PRESETS = {
   'llama-2-7b': llama(4096, 11008, 32, 32, LLAMA_2),
   'llama-2-13b': llama(5120, 13824, 40, 40, LLAMA_2),
@@ -63,6 +85,7 @@ const PRESETS = {
     bos_token_id: 128000,
     eos_token_id: 128001,
   }),
+  'bitnet-2b-4t': BITNET_2B_4T,
   'opt-125m': opt(768, 12, 12),
   'opt-350m': opt(1024, 24, 16, { word_embed_proj_dim: 512, do_layer_norm_before: false }),
   'opt-1.3b': opt(2048, 24, 32),
@@ -79,8 +102,16 @@ export const PRESET_NAMES = Object.keys(PRESETS) as readonly PresetName[];
 
 /** @throws OptionsError when there is no such preset */
 export function presetConfig(name: string): ModelConfig {
+  return parseConfig(presetFields(name), `preset ${name}`);
+}
+
+/**
+ * The fields of a preset's config.json, for `fromConfig` with some of them changed.
+ * @throws OptionsError when there is no such preset
+ */
+export function presetFields(name: string): JsonObject {
   if (!Object.hasOwn(PRESETS, name)) {
     throw new OptionsError(`unknown preset '${name}': use one of ${PRESET_NAMES.join(', ')}`);
   }
-  return parseConfig(PRESETS[name as PresetName], `preset ${name}`);
+  return PRESETS[name as PresetName];
 }

@@ -74,7 +74,7 @@ export const AutoModelForCausalLM = {
     options: FromConfigOptions = {},
   ): Promise<CausalLanguageModel> {
     const parsed = typeof config === 'string' ? presetConfig(config) : parseConfig(config);
-    const source = new RandomSource(options.dtype ?? parsed.dtype ?? 'f16');
+    const source = new RandomSource(options.dtype ?? parsed.dtype ?? 'f16', parsed.quantization);
     return wrap(await load(parsed, source, options), options);
   },
 };
@@ -133,9 +133,20 @@ function wrap(
   options: FromConfigOptions,
   origin?: { folder: string; rawConfig: Readonly<Record<string, unknown>> },
 ): CausalLanguageModel {
-  const { maxBatch, maxContext, pageSize, pages, kvBytes, maxChunk, lookahead } = options;
+  const { maxBatch, maxContext, pageSize, pages, kvBytes, maxChunk, lookahead, kvBits, kvGrids } =
+    options;
   const { config } = transformer;
-  const sizes = { maxBatch, maxContext, pageSize, pages, kvBytes, maxChunk, lookahead };
+  const sizes = {
+    maxBatch,
+    maxContext,
+    pageSize,
+    pages,
+    kvBytes,
+    maxChunk,
+    lookahead,
+    kvBits,
+    kvGrids,
+  };
   const given = Object.entries(sizes).filter(([, value]) => value !== undefined);
   const eosTokenIds = options.eosTokenIds ?? config.eosTokenIds;
   return new CausalLanguageModel({

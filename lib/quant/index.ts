@@ -1,17 +1,27 @@
 import * as z from 'zod';
 import type { JsonObject } from '../checkpoint/json';
-import { OptionsError, UnsupportedError } from '../errors';
+import { OptionsError } from '../errors';
+import { BitnetConfig, BitnetMethod, type BitnetOptions, bitnetMethods } from './bitnet';
+import { foreignMethod } from './foreign';
 import { GptqMethod } from './gptq';
 import { LlmInt8Config, LlmInt8Method, type LlmInt8Options } from './llm-int8';
 import type { QuantizationMethod } from './method';
 
+export { BitnetConfig, type BitnetOptions } from './bitnet';
+export { GptqConfig, type GptqOptions } from './gptq/config';
 export { LlmInt8Config, type LlmInt8Options } from './llm-int8';
 export type { QuantizationMethod } from './method';
 
 /** What `quantization` takes: a config class, or the same as a plain object with its `method`. */
-export type QuantizationConfig = LlmInt8Config | ({ method: 'llm.int8' } & LlmInt8Options);
+export type QuantizationConfig =
+  | MethodConfig
+  | ({ method: 'llm.int8' } & LlmInt8Options)
+  | ({ method: 'bitnet' } & BitnetOptions);
 
-const METHODS = ['llm.int8'];
+/** The settings of a method that quantizes on load. */
+export type MethodConfig = LlmInt8Config | BitnetConfig;
+
+const METHODS = ['llm.int8', 'bitnet'];
 
 /**
  * The methods that a model's layers may use: the one asked for, and those its checkpoint is in.
@@ -24,9 +34,16 @@ export function quantizationMethods(
 ): QuantizationMethod[] {
   const config = wanted && parseQuantization(wanted);
   if (stored === undefined) {
-    // Also reads int8 layers that the tensors alone give away, and refuses GPTQ ones.
+    if (config?.method === 'bitnet') return [new GptqMethod(), ...bitnetMethods(config)];
+    // Also reads int8 layers that the tensors alone give away, and refuses other ones.
     const int8 = new LlmInt8Method(config ?? new LlmInt8Config(), config !== undefined);
-    return [new GptqMethod(), int8];
+    return [new GptqMethod(), new BitnetMethod(), int8];
+  }
+  if (stored.quant_method === 'bitnet') {
+    if (config?.method !== 'llm.int8') return bitnetMethods(config ?? new BitnetConfig(), stored);
+    throw new OptionsError(
+      'the checkpoint is a BitNet model, whose weights are ternary already: llm.int8 needs another one',
+    );
   }
   if (isGptq(stored)) {
     if (!config) return [new GptqMethod(stored)];
@@ -36,11 +53,10 @@ export function quantizationMethods(
   }
   const { quant_method: method, load_in_4bit: fourBit } = stored;
   const isInt8 = (method ?? 'bitsandbytes') === 'bitsandbytes' && stored.load_in_8bit === true;
-  if (!isInt8 || fourBit === true) {
-    const found = `${String(method)}${fourBit === true ? ' in 4 bits' : ''}`;
-    throw new UnsupportedError(
-      `the checkpoint is quantized by ${found}; supported: gptq, and bitsandbytes in 8 bits ` +
-        '(LLM.int8())',
+  if (!isInt8 || fourBit === true) throw foreignMethod(stored);
+  if (config?.method === 'bitnet') {
+    throw new OptionsError(
+      'the checkpoint is quantized by LLM.int8() already: bitnet needs the original model',
     );
   }
   return [new LlmInt8Method(LlmInt8Config.ofCheckpoint(stored, config?.given), false)];
@@ -56,13 +72,20 @@ function isGptq(stored: JsonObject): boolean {
 }
 
 /** @throws OptionsError naming what is wrong */
-export function parseQuantization(config: QuantizationConfig): LlmInt8Config {
-  if (config instanceof LlmInt8Config) return config;
+export function parseQuantization(config: QuantizationConfig): MethodConfig {
+  if (config instanceof LlmInt8Config || config instanceof BitnetConfig) return config;
   const { method } = z.looseObject({ method: z.string() }).catch({ method: 'none' }).parse(config);
+  if (method === 'gptq') {
+    throw new OptionsError(
+      'gptq needs calibration and does not quantize on load: write a quantized copy first (quantize() ' +
+        'or `fewbit quantize --method gptq`) and load that',
+    );
+  }
   if (!METHODS.includes(method)) {
     throw new OptionsError(
       `unknown quantization method '${method}'; available: ${METHODS.join(', ')}`,
     );
   }
+  if (config.method === 'bitnet') return new BitnetConfig(config);
   return new LlmInt8Config(config);
 }

@@ -13,14 +13,23 @@ interface Row {
   int8Share: number;
 }
 type Rows = Record<'bits16' | 'plainInt8' | 'llmInt8', Row>;
+type Width = Row & { bitsPerWeight: number };
 
-test('shows that LLM.int8() keeps what plain int8 loses', async () => {
-  const { plain, outliers, variant, text } = await fewbitJson<{
-    plain: Rows;
-    outliers: Rows;
-    variant: { features: number[] };
-    text: string;
-  }>(['demo', '--limit', '8'], { env });
+interface Demo {
+  plain: Rows;
+  outliers: Rows;
+  widths: Record<string, Width>;
+  variant: { features: number[] };
+  text: string;
+}
+
+let demo: Demo;
+beforeAll(async () => {
+  demo = await fewbitJson<Demo>(['demo', '--limit', '8'], { env });
+}, 300_000);
+
+test('shows that LLM.int8() keeps what plain int8 loses', () => {
+  const { plain, outliers, variant, text } = demo;
   const loss = ({ bits16 }: Rows, row: Row) => row.perplexity / bits16.perplexity - 1;
   expect(variant.features).toHaveLength(5);
   expect(outliers.bits16.perplexity).toBeCloseTo(plain.bits16.perplexity, 2);
@@ -35,11 +44,30 @@ test('shows that LLM.int8() keeps what plain int8 loses', async () => {
   expect(readdirSync(temporary)).toEqual([]);
 });
 
-test('prints one table, then streams a continuation', async () => {
+test('shows what ever fewer bits cost, and that ternary weights want training', () => {
+  const { widths } = demo;
+  const rows = ['bits16', 'llmInt8', 'gptq4', 'gptq2', 'ternarized'].map(
+    (key) => widths[key] as Width,
+  );
+  expect(Object.keys(widths)).toHaveLength(6);
+  const bits = rows.map(({ bitsPerWeight }) => bitsPerWeight);
+  const loss = rows.map(({ perplexity }) => perplexity / (rows[0] as Width).perplexity - 1);
+  expect(bits).toEqual([...bits].sort((a, b) => b - a));
+  expect(loss.slice(1)).toEqual(loss.slice(1).sort((a, b) => a - b));
+  expect(bits[0]).toBe(16);
+  expect(loss[2]).toBeLessThan(0.08);
+  expect(loss[4]).toBeGreaterThan(5);
+  const { bitnet } = widths as { bitnet: Width };
+  expect(bitnet.bitsPerWeight).toBeLessThan(2.2);
+  expect(bitnet.perplexity).toBeLessThan(2 * (rows[0] as Width).perplexity);
+});
+
+test('prints two tables, then streams a continuation', async () => {
   const { code, stdout, stderr } = await fewbit(['demo', '--limit', '1'], { env });
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   const rows = stdout.match(/^ {2}(16-bit|int8 without decomposition|LLM\.int8\(\)) .*MB/gm) ?? [];
-  expect(rows).toHaveLength(6);
+  expect(rows).toHaveLength(8);
+  expect(stdout).toMatch(/^ {2}BitNet b1\.58, trained ternary +2\.\d\d +\d\.\d MB +\d+\.\d\d$/m);
   expect(stdout).toContain('sample-opt with 5 outlier features');
   expect(stdout).toMatch(/LLM\.int8\(\) multiplies those few columns in\s+16 bits and stays at/);
   expect(stdout).toMatch(/It was a dark night, and the old man .+/);

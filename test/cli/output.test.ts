@@ -1,6 +1,7 @@
 import {
   formatBytes,
   formatCount,
+  formatDuration,
   formatPerplexity,
   formatShare,
   formatTable,
@@ -17,6 +18,17 @@ class Terminal {
     this.written += text;
   }
 }
+
+test.each([
+  [0.4, '0 s'],
+  [59.4, '59 s'],
+  [59.6, '1 min 00 s'],
+  [125, '2 min 05 s'],
+  [3600, '1 h 00 min'],
+  [7 * 3600 + 5 * 60 + 59, '7 h 05 min'],
+])('%d seconds are %s', (seconds, text) => {
+  expect(formatDuration(seconds)).toBe(text);
+});
 
 describe('Progress', () => {
   test('redraws one line, no wider than the terminal, and takes it away', () => {

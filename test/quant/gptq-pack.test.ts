@@ -83,6 +83,11 @@ describe('an asymmetric v1 zero point of 0', () => {
     expect([...read]).toEqual([0, 6, 8, 3, 0, 0, 8, 1]);
   });
 
+  test('of a writer that lost the fields after it reads as what is left', () => {
+    const read = unpackZeros(Int32Array.of(-1), 4, 'gptq');
+    expect([...read]).toEqual([0, 1, 1, 1, 1, 1, 1, 1]);
+  });
+
   test.each(GPTQ_BITS)('every combination of extremes in %i bits', (bits) => {
     const most = 2 ** bits - 1;
     const next = integer(bits, 0, 3);
@@ -92,6 +97,26 @@ describe('an asymmetric v1 zero point of 0', () => {
     expect(read).toEqual(some);
     expect(packZeros(read, bits, 'gptq')).toEqual(v1);
   });
+});
+
+test.each(GPTQ_BITS)('codes of %i bits that are too large become the largest', (bits) => {
+  const most = 2 ** bits - 1;
+  const codes = Uint8Array.from({ length: 32 }, (_, i) => (i % 2 ? 255 : 1));
+  const held = codes.map((code) => Math.min(code, most));
+  expect(unpackRows(packRows(codes, bits), bits)).toEqual(held);
+  expect(unpackColumns(packColumns(codes, 1, bits), 1, bits)).toEqual(held);
+});
+
+test.each<[GptqBits, number]>([
+  [2, 8],
+  [3, 40],
+  [4, 12],
+  [8, 6],
+])('columns that end inside of a word are refused: %i bits, %i rows', (bits, rows) => {
+  expect(() => packColumns(new Uint8Array(32 * rows), 32, bits)).toThrow(
+    `${rows} codes of ${bits} bits do not fill 32-bit words`,
+  );
+  expect(() => packRows(new Uint8Array(rows), bits)).toThrow(/do not fill/);
 });
 
 test('empty tensors: zero points of a file of zeros', () => {

@@ -17,26 +17,33 @@ export interface HubRevision {
   readonly files: readonly HubFile[];
 }
 
+/** Kinds of repositories that things are fetched from. */
+export type RepoType = 'model' | 'dataset';
+
 export interface HubClientOptions {
   endpoint: string;
-  token?: string;
-  signal?: AbortSignal;
+  /** Default: a model. */
+  type?: RepoType;
+  token?: string | undefined;
+  signal?: AbortSignal | undefined;
 }
 
 const ATTEMPTS = 5;
 const FIRST_DELAY_MS = 300;
 const MAX_DELAY_MS = 10_000;
 
-/** Talks to the hub about one model. */
+/** Talks to the hub about one repository. */
 export class HubClient {
   readonly name: string;
+  readonly #type: RepoType;
   readonly #endpoint: string;
-  readonly #token?: string;
+  readonly #token?: string | undefined;
   readonly #cancelled = new AbortController();
   readonly #signal: AbortSignal;
 
-  constructor(name: string, { endpoint, token, signal }: HubClientOptions) {
+  constructor(name: string, { endpoint, type = 'model', token, signal }: HubClientOptions) {
     this.name = name;
+    this.#type = type;
     this.#endpoint = endpoint;
     this.#token = token;
     this.#signal = signal
@@ -50,7 +57,7 @@ export class HubClient {
   }
 
   /**
-   * The commit of a branch, tag or commit and the files at its top level.
+   * The commit of a branch, tag or commit of a model and the files at its top level.
    * @throws HubError when there is no such model or revision, or access is refused
    */
   async revision(revision: string): Promise<HubRevision> {
@@ -75,11 +82,34 @@ export class HubClient {
   }
 
   /**
+   * The commit of a branch, tag or commit of a dataset and one file of it, at any depth.
+   * @throws HubError when there is no such dataset, revision or file, or access is refused
+   */
+  async datasetFile(revision: string, path: string): Promise<HubRevision> {
+    const { datasetInfo, pathsInfo } = await import('@huggingface/hub');
+    const common = { hubUrl: this.#endpoint, fetch: this.#fetch };
+    const { sha } = await datasetInfo({
+      name: this.name,
+      revision,
+      additionalFields: ['sha'],
+      ...common,
+    });
+    const repo = { type: 'dataset', name: this.name } as const;
+    const [entry] = await pathsInfo({ repo, paths: [path], revision: sha, ...common });
+    const { oid: etag, size = 0 } = entry?.lfs ?? entry ?? {};
+    if (entry?.type !== 'file' || !etag) {
+      throw new HubError(`${this.name} holds no file ${path}: see ${this.#page}`);
+    }
+    return { commit: sha, files: [{ path, size, etag, isLfs: entry.lfs !== undefined }] };
+  }
+
+  /**
    * Requests the contents of a file from byte `start` on.
    * @throws HubError; the signal's reason when aborted
    */
   async content(commit: string, path: string, start: number): Promise<Response> {
-    const url = `${this.#endpoint}/${this.name}/resolve/${commit}/${encodeURIComponent(path)}`;
+    const encoded = path.split('/').map(encodeURIComponent).join('/');
+    const url = `${this.#page}/resolve/${commit}/${encoded}`;
     // Ranges count bytes of the file, not of a compressed form of it.
     const headers: Record<string, string> = { 'accept-encoding': 'identity' };
     if (start > 0) headers.range = `bytes=${start}-`;
@@ -124,7 +154,9 @@ export class HubClient {
     const { message, cause } = reason as Error & { cause?: Error };
     return new HubError(
       `the hub at ${this.#endpoint} cannot be reached for ${this.name}: ` +
-        `${cause?.message ?? message}. Check the network and HF_ENDPOINT, or give a local folder.`,
+        `${cause?.message ?? message}. Check the network and HF_ENDPOINT, or give a local ${
+          this.#type === 'dataset' ? 'file' : 'folder'
+        }.`,
       { cause: reason },
     );
   }
@@ -139,21 +171,26 @@ export class HubClient {
     });
   }
 
+  get #page(): string {
+    return `${this.#endpoint}/${this.#type === 'dataset' ? 'datasets/' : ''}${this.name}`;
+  }
+
   #explain(status: number, code: string | null): string {
-    const page = `${this.#endpoint}/${this.name}`;
+    const page = this.#page;
+    const type = this.#type;
     if (code === 'GatedRepo' || status === 403) {
       return this.#token
-        ? `this model is gated and your token has no access: ask for it at ${page}`
-        : `this model is gated: ask for access at ${page}, then set HF_TOKEN or pass token`;
+        ? `this ${type} is gated and your token has no access: ask for it at ${page}`
+        : `this ${type} is gated: ask for access at ${page}, then set HF_TOKEN or pass token`;
     }
     if (code === 'RevisionNotFound') return `it has no such revision: see ${page}`;
     if (code === 'EntryNotFound') return `a file is missing from it: see ${page}`;
     if (status === 401) {
       return this.#token
-        ? 'the hub does not accept your token, or the model does not exist'
-        : `there is no such public model: check the name, or set HF_TOKEN if it is private`;
+        ? `the hub does not accept your token, or the ${type} does not exist`
+        : `there is no such public ${type}: check the name, or set HF_TOKEN if it is private`;
     }
-    if (status === 404) return `there is no such model on ${this.#endpoint}: check the name`;
+    if (status === 404) return `there is no such ${type} on ${this.#endpoint}: check the name`;
     if (status === 429) return 'the hub asks for fewer requests: wait, or log in with HF_TOKEN';
     return `the hub answers with status ${status}`;
   }

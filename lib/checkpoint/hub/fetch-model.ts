@@ -41,19 +41,47 @@ export async function fetchModel(
   const names = found.files.map(({ path }) => path);
   const small = pickSmallFiles(names, purpose);
   const fetcher = new SnapshotFetcher(client, cache, found, onProgress);
-  try {
-    await mkdir(join(cache.folder, 'blobs'), { recursive: true });
+  await writing(cache, async () => {
     const weights = purpose === 'model' ? await fetchIndex(fetcher, names, client.name) : [];
     await fetcher.expect([...small, ...weights]);
     await fetcher.fetch(small);
     await fetcher.fetch(weights);
     await cache.remember(revision, found.commit);
+  });
+  return cache.snapshotFolder(found.commit);
+}
+
+/**
+ * Fetches one file of a dataset into the cache, or keeps the one that is there.
+ * @returns its path
+ * @throws HubError
+ */
+export async function fetchDatasetFile(
+  client: HubClient,
+  cache: RepoCache,
+  { revision, path }: { revision: string; path: string },
+  onProgress?: OnDownloadProgress,
+): Promise<string> {
+  const found = await client.datasetFile(revision, path);
+  const fetcher = new SnapshotFetcher(client, cache, found, onProgress);
+  await writing(cache, async () => {
+    await fetcher.expect([path]);
+    await fetcher.fetch([path]);
+    await cache.remember(revision, found.commit);
+  });
+  return join(cache.snapshotFolder(found.commit), path);
+}
+
+/** Runs `body`; failures to write to the cache become HubErrors that say what to do. */
+async function writing(cache: RepoCache, body: () => Promise<void>): Promise<void> {
+  try {
+    await mkdir(join(cache.folder, 'blobs'), { recursive: true });
+    await body();
   } catch (cause) {
     const { syscall, message } = cause as NodeJS.ErrnoException;
     if (cause instanceof FewbitError || !syscall) throw cause;
     throw new HubError(`${cache.folder} cannot be written: ${message}. ${OTHER_FOLDER}`, { cause });
   }
-  return cache.snapshotFolder(found.commit);
 }
 
 const OTHER_FOLDER = 'Free space there, or set HF_HUB_CACHE to another folder.';

@@ -1,18 +1,19 @@
 import { mkdir, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
+import type { RepoType } from './client';
 
 const COMMIT = /^[0-9a-f]{40}$/;
 
 /**
- * One model's folder in the Hugging Face cache, shared with Python's huggingface_hub:
+ * One repository's folder in the Hugging Face cache, shared with Python's huggingface_hub:
  * `refs/<revision>` holds a commit, `snapshots/<commit>/<file>` links to `blobs/<etag>`.
  */
 export class RepoCache {
   readonly folder: string;
 
-  /** @param name `organization/model`, or a model without organization */
-  constructor(cacheFolder: string, name: string) {
-    this.folder = join(cacheFolder, `models--${name.replace('/', '--')}`);
+  /** @param name `organization/name`, or a name without organization */
+  constructor(cacheFolder: string, name: string, type: RepoType = 'model') {
+    this.folder = join(cacheFolder, `${type}s--${name.replace('/', '--')}`);
   }
 
   snapshotFolder(commit: string): string {
@@ -45,10 +46,10 @@ export class RepoCache {
 
   /** Makes a blob visible as a file of a snapshot. */
   async link(commit: string, file: string, etag: string): Promise<void> {
-    const folder = this.snapshotFolder(commit);
+    const path = join(this.snapshotFolder(commit), file);
+    const folder = dirname(path);
     await mkdir(folder, { recursive: true });
     const target = relative(folder, this.blobPath(etag));
-    const path = join(folder, file);
     try {
       await symlink(target, path);
     } catch (error) {

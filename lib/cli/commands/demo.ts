@@ -6,8 +6,15 @@ import { DEFAULT_WINDOW } from '../../eval/windows';
 import type { CausalLanguageModel } from '../../pretrained/model';
 import type { Context, ContextFactory } from '../context';
 import { sampleFiles, withTemporaryFolder } from '../demo/files';
-import { CONTENDERS, type Comparison, type Contender, measure } from '../demo/measure';
-import { lossOf, tableHead, tableRow } from '../demo/table';
+import {
+  CONTENDERS,
+  type Comparison,
+  type Contender,
+  type Measurement,
+  measure,
+} from '../demo/measure';
+import { lossOf, tableHead, tableRow, widthsHead, widthsRow } from '../demo/table';
+import { folderOf, WIDTHS } from '../demo/widths';
 import { loadModel } from '../open-model';
 import { addOutputOptions, deviceOption, type ModelOptions } from '../options/model-options';
 import { wholeNumber } from '../options/numbers';
@@ -18,7 +25,7 @@ interface DemoOptions extends ModelOptions {
   limit: number;
 }
 
-/** Windows that six evaluations on two cores get through in well under a minute. */
+/** Windows that all evaluations on two cores get through in under a minute. */
 const DEFAULT_LIMIT = 32;
 const PROMPT = 'It was a dark night, and the old man';
 const CONTINUATION = { maxNewTokens: 64, temperature: 0.7, topP: 0.9, seed: 7 };
@@ -29,10 +36,10 @@ Example:
 
 export function demoCommand(context: ContextFactory): Command {
   const command = new Command('demo')
-    .summary('see on a small model why LLM.int8() exists')
+    .summary('see on small models what few bits cost')
     .description(
       'Measure a small model, and a copy of it with outlier features, in 16 bits, in plain int8 and ' +
-        'in LLM.int8().',
+        'in LLM.int8(); then another one in ever fewer bits per weight, down to ternary.',
     )
     .option('--limit <n>', 'windows of held-out text', wholeNumber(1), DEFAULT_LIMIT)
     .addOption(deviceOption())
@@ -46,9 +53,9 @@ export function demoCommand(context: ContextFactory): Command {
 async function run(options: DemoOptions, context: Context, folder: string): Promise<void> {
   const { output } = context;
   const files = sampleFiles();
-  const ids = await readIds({ ids: files.ids }, files.model);
+  const ids = await readIds({ ids: files.ids }, files.opt);
   const copy = join(folder, 'outliers');
-  const variant = await writeOutlierVariant(files.model, copy);
+  const variant = await writeOutlierVariant(files.opt, copy);
 
   const tokens = Math.min(options.limit * DEFAULT_WINDOW, ids.length);
   output.line(
@@ -56,14 +63,52 @@ async function run(options: DemoOptions, context: Context, folder: string): Prom
   );
   output.line(tableHead());
   output.line('sample-opt');
-  const plain = await compare(files.model, ids, options, context);
+  const plain = await compare(files.opt, ids, options, context);
   output.line(`sample-opt with ${variant.features.length} outlier features`);
   const outliers = await compare(copy, ids, options, context);
 
   output.line(`\n${explanation(outliers, variant)}\n`);
+  const widths = await narrow({ files, ids, folder }, options, context);
   const text = await continuation(copy, options, context);
-  output.result({ tokens, variant, plain, outliers, prompt: PROMPT, text });
+  output.result({ tokens, variant, plain, outliers, widths, prompt: PROMPT, text });
 }
+
+/** Measures a model in ever fewer bits, and one that was trained with ternary weights. */
+async function narrow(
+  { files, ids, folder }: Evaluated,
+  options: DemoOptions,
+  context: Context,
+): Promise<Record<string, Measurement>> {
+  const { output } = context;
+  const rows: Record<string, Measurement> = {};
+  output.line(widthsHead());
+  let last: string | undefined;
+  for (const width of WIDTHS) {
+    if (width.model !== last) output.line(`sample-${width.model}`);
+    last = width.model;
+    const from = await folderOf(width, files, folder, options, context);
+    await using model = await loadAs(width, from, options, context);
+    const row = await measureOne(width.name, model, ids, options, context);
+    rows[width.key] = row;
+    output.line(widthsRow(width.name, row, width.model === 'llama' ? rows.bits16 : undefined));
+  }
+  output.line(`\n${NARROW}\n`);
+  return rows;
+}
+
+/** What the second table is made from. */
+interface Evaluated {
+  files: ReturnType<typeof sampleFiles>;
+  ids: ArrayLike<number>;
+  /** A folder for quantized copies. */
+  folder: string;
+}
+
+const NARROW = [
+  'Both were trained on the same text. Rounding a trained model costs more with every bit, and as ternary',
+  'weights (1.58 bits of information, 2 bits in memory) this one has forgotten what it knew. sample-bitnet was',
+  'trained with such weights: it needs more of them, 7.4 million to 4.2, and still less than half of the memory.',
+].join('\n');
 
 /** Measures all contenders on one model and prints a row for each. */
 async function compare(
@@ -75,17 +120,26 @@ async function compare(
   const rows: Partial<Comparison> = {};
   for (const [key, contender] of Object.entries(CONTENDERS)) {
     await using model = await loadAs(contender, folder, options, context);
-    const row = await measure(model, ids, {
-      window: DEFAULT_WINDOW,
-      limit: options.limit,
-      signal: context.signal,
-      onProgress: (done, total) =>
-        context.output.progress.update(`  ${contender.name}`, done, total),
-    });
+    const row = await measureOne(contender.name, model, ids, options, context);
     rows[key as keyof Comparison] = row;
     context.output.line(tableRow(contender.name, row, rows.bits16 ?? row));
   }
   return rows as Comparison;
+}
+
+function measureOne(
+  name: string,
+  model: CausalLanguageModel,
+  ids: ArrayLike<number>,
+  { limit }: DemoOptions,
+  { output, signal }: Context,
+): Promise<Measurement> {
+  return measure(model, ids, {
+    window: DEFAULT_WINDOW,
+    limit,
+    signal,
+    onProgress: (done, total) => output.progress.update(`  ${name}`, done, total),
+  });
 }
 
 function explanation(outliers: Comparison, { features, scale }: OutlierVariant): string {

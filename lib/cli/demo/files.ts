@@ -6,11 +6,16 @@ import { CheckpointError } from '../../errors';
 
 const SAMPLES = join(__dirname, '..', '..', '..', 'samples');
 
-/** The sample checkpoint and its held-out text. They come with the repository, not the package. */
-export function sampleFiles(): { model: string; ids: string } {
+/** The sample checkpoints and texts. They come with the repository, not the package. */
+export function sampleFiles() {
   const files = {
-    model: join(SAMPLES, 'sample-opt'),
+    opt: join(SAMPLES, 'sample-opt'),
+    llama: join(SAMPLES, 'sample-llama'),
+    bitnet: join(SAMPLES, 'sample-bitnet'),
+    /** Held out from training. */
     ids: join(SAMPLES, 'text', 'heldout-ids.u16'),
+    /** Other text, for GPTQ. */
+    calibration: join(SAMPLES, 'text', 'calibration.txt'),
   };
   const missing = Object.values(files).find((path) => !existsSync(path));
   if (missing) {

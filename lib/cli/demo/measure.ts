@@ -20,6 +20,8 @@ export const CONTENDERS = {
 export interface Measurement {
   /** Bytes of all weights as they are held. */
   weightBytes: number;
+  /** Of the linear layers, scales included, without the head. */
+  bitsPerWeight: number;
   perplexity: number;
   tokens: number;
   /** Share of the values multiplied by quantized layers that went through int8; 0 without any. */
@@ -48,10 +50,17 @@ export async function measure(
   });
   return {
     weightBytes: model.transformer.bytes,
+    bitsPerWeight: bitsPerWeight(model.transformer),
     perplexity: result.perplexity,
     tokens: result.tokens,
     int8Share: model.transformer.int8Share() ?? 0,
   };
+}
+
+function bitsPerWeight({ layers }: CausalLanguageModel['transformer']): number {
+  const linear = layers.flat().filter((module) => module.method !== 'none');
+  const total = (of: 'bytes' | 'parameters') => linear.reduce((sum, module) => sum + module[of], 0);
+  return (8 * total('bytes')) / total('parameters');
 }
 
 /** The measurements of one model. */

@@ -1,5 +1,5 @@
 import { OptionsError } from '../../errors';
-import { type LlmInt8Config, parseQuantization, type QuantizationConfig } from '../../quant';
+import { type MethodConfig, parseQuantization, type QuantizationConfig } from '../../quant';
 
 /** Settings that are lists; their items are separated by `+`, since commas separate settings. */
 const LISTS = ['skipModules'];
@@ -33,7 +33,7 @@ export function quantizationOption(text: string): QuantizationConfig {
 }
 
 /** Validates what was put together from text, whatever its type. @throws OptionsError */
-export function checked(given: object): LlmInt8Config {
+export function checked(given: object): MethodConfig {
   return parseQuantization(given as QuantizationConfig);
 }
 

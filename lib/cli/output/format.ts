@@ -20,6 +20,16 @@ export function formatShare(share: number, digits = 1): string {
   return `${(100 * share).toFixed(digits)}%`;
 }
 
+/** A time in its two largest units, e.g. `1 h 05 min`. */
+export function formatDuration(seconds: number): string {
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes} min ${two(whole % 60)} s`;
+  return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+}
+
 /** A perplexity: two digits after the point, fewer when it is large. */
 export function formatPerplexity(perplexity: number): string {
   return perplexity < 1000 ? perplexity.toFixed(2) : perplexity.toPrecision(4);

@@ -6,9 +6,11 @@ export class Output {
   readonly json: boolean;
   readonly progress: Progress;
   readonly #talks: boolean;
+  readonly #logs: boolean;
 
   constructor({ json = false, quiet = false }: OutputOptions) {
     this.json = json;
+    this.#logs = !json && !quiet;
     this.#talks = !json && !quiet && process.stderr.isTTY === true;
     this.progress = new Progress(process.stderr, this.#talks);
   }
@@ -26,6 +28,12 @@ export class Output {
   /** The result as one JSON document; nothing without `--json`. */
   result(value: unknown): void {
     if (this.json) process.stdout.write(`${toJson(value)}\n`);
+  }
+
+  /** A line of a long run's log, on stderr, whether or not that is a terminal. */
+  log(text: string): void {
+    this.progress.clear();
+    if (this.#logs) process.stderr.write(`${text}\n`);
   }
 
   /** A remark for whoever watches a terminal. */

@@ -2,6 +2,7 @@ import * as z from 'zod';
 import type { JsonObject } from '../../checkpoint/json';
 import { CheckpointError, UnsupportedError } from '../../errors';
 import { GPTQ_BITS, type GptqBits } from '../../ops';
+import { formatOf } from './checkpoint-format';
 import type { ZeroFormat } from './pack';
 
 /** What can differ from layer to layer (`dynamic`). */
@@ -44,8 +45,12 @@ interface Override {
 export class GptqCheckpointConfig {
   readonly layer: GptqLayerConfig;
   readonly zeroFormat: ZeroFormat;
-  /** Whether the file's v1 zero points were written by a program that gets a zero of 0 right. */
-  readonly trustedZeros: boolean;
+  /** Whether 3-bit codes are in bit planes (`gptq_p`). */
+  readonly planar: boolean;
+  /** Whether zero points may be elsewhere than in the middle; also where nothing is said of it. */
+  readonly #maybeAsymmetric: boolean;
+  /** Whether the file was written by a program that gets a v1 zero point of 0 right. */
+  readonly #trusted: boolean;
   readonly #overrides: readonly Override[];
   readonly #raw: JsonObject;
 
@@ -60,14 +65,17 @@ export class GptqCheckpointConfig {
       throw new CheckpointError(`the GPTQ configuration of the checkpoint is wrong: ${reason}`);
     }
     const fields = parsed.data;
-    this.zeroFormat = zeroFormatOf(fields);
+    const { zeroFormat, planar } = formatOf(fields);
+    this.zeroFormat = zeroFormat;
+    this.planar = planar;
     this.#raw = raw;
     this.layer = {
       bits: widthOf(fields.bits ?? fields.w_bit),
       groupSize: groupSizeOf(fields.group_size ?? fields.q_group_size ?? -1),
       sym: fields.sym ?? true,
     };
-    this.trustedZeros = /^gptqmodel:/.test(String([fields.meta?.quantizer ?? ''].flat()[0]));
+    this.#maybeAsymmetric = fields.sym !== true;
+    this.#trusted = [fields.meta?.quantizer].flat().some(isTrusted);
     this.#overrides = Object.entries(fields.dynamic ?? {}).map(([key, own]) =>
       overrideOf(key, own),
     );
@@ -82,6 +90,13 @@ export class GptqCheckpointConfig {
   /** Whether `dynamic` leaves a layer in full precision. */
   skips(name: string): boolean {
     return this.#overrides.find(({ pattern }) => pattern.test(name))?.skip ?? false;
+  }
+
+  /** Whether programs may disagree about the stored zero points of a layer that are 0. */
+  hasDoubtfulZeros(name: string): boolean {
+    if (this.zeroFormat !== 'gptq' || this.#trusted) return false;
+    const override = this.#overrides.find(({ pattern }) => pattern.test(name));
+    return override?.layer.sym === undefined ? this.#maybeAsymmetric : !override.layer.sym;
   }
 
   /**
@@ -110,32 +125,10 @@ export class GptqCheckpointConfig {
   }
 }
 
-function zeroFormatOf(fields: z.output<typeof schema>): ZeroFormat {
-  const method = fields.quant_method ?? fields.method ?? 'gptq';
-  const format = fields.checkpoint_format ?? fields.format ?? 'gptq';
-  const isMarlin = fields.is_marlin_format === true || method === 'marlin' || format === 'marlin';
-  if (isMarlin) {
-    throw new UnsupportedError(
-      "the checkpoint is in Marlin's own layout, which is deprecated and not read: use the model's " +
-        "repository in the 'gptq' format",
-    );
-  }
-  if (method !== 'gptq' || (format !== 'gptq' && format !== 'gptq_v2')) {
-    throw new UnsupportedError(
-      `the checkpoint is quantized by '${method}' in the format '${format}'; supported: 'gptq' in ` +
-        "the formats 'gptq' and 'gptq_v2'",
-    );
-  }
-  if ((fields.pack_dtype ?? 'int32') !== 'int32') {
-    throw new UnsupportedError(`codes are packed in ${fields.pack_dtype}; supported: int32`);
-  }
-  if (fields.rotation) {
-    throw new UnsupportedError(
-      `the weights were rotated (rotation: ${JSON.stringify(fields.rotation)}), which is not ` +
-        'supported',
-    );
-  }
-  return format;
+/** GPTQModel reads and writes asymmetric v1 checkpoints alike since 0.9.0. */
+function isTrusted(quantizer: unknown): boolean {
+  const [, major, minor] = /^gptqmodel:(\d+)\.(\d+)/.exec(String(quantizer)) ?? [];
+  return Number(major) > 0 || Number(minor) >= 9;
 }
 
 function widthOf(bits: number | undefined): GptqBits {

@@ -21,6 +21,7 @@ const settings = z.strictObject({
   damp: z.number().min(0).max(1).optional(),
   mse: z.number().min(0).optional(),
   roundToNearest: z.boolean().optional(),
+  lmHead: z.boolean().optional(),
   dynamic: z.record(z.string(), overrides).optional(),
 });
 
@@ -49,6 +50,8 @@ export class GptqConfig {
   readonly mse: number;
   /** Rounds every weight to nearest, without calibration: the baseline. */
   readonly roundToNearest: boolean;
+  /** Whether the output projection is quantized, too. */
+  readonly lmHead: boolean;
   /** Settings of single layers by regular expression; `-:` before it leaves them in 16 bits. */
   readonly dynamic: Readonly<Record<string, z.output<typeof overrides>>>;
 
@@ -69,7 +72,9 @@ export class GptqConfig {
     this.damp = given.damp ?? 0.01;
     this.mse = given.mse ?? 0;
     this.roundToNearest = given.roundToNearest ?? false;
+    this.lmHead = given.lmHead ?? false;
     this.dynamic = given.dynamic ?? {};
+    checkPatterns(this.dynamic);
     if (this.actGroupAware && (this.descAct || this.staticGroups)) {
       throw new OptionsError('gptq: actGroupAware excludes descAct and staticGroups');
     }
@@ -85,11 +90,22 @@ export class GptqConfig {
     return this.actGroupAware ? 'by-column' : 'by-position';
   }
 
-  /** What quantize_config.json and config.json say about the model. */
-  diskConfig(): JsonObject {
+  /** All settings, as plain values. */
+  toJSON(): JsonObject {
+    return Object.fromEntries(Object.entries(this));
+  }
+
+  /**
+   * What quantize_config.json and config.json say about the model.
+   * @param skipped names of more layers that stay in 16 bits
+   */
+  diskConfig(skipped: readonly string[] = []): JsonObject {
     const layers = [this, ...Object.values(this.dynamic)];
     const symmetric = layers.every(({ sym }) => sym ?? this.sym);
     const format = symmetric ? 'gptq' : 'gptq_v2';
+    // First, since the first pattern that matches counts.
+    const skips = skipped.map((name) => [`-:^${name.replaceAll('.', '\\.')}$`, {}] as const);
+    const dynamic = { ...Object.fromEntries(skips), ...this.dynamic };
     return {
       bits: this.bits,
       group_size: this.groupSize,
@@ -99,13 +115,26 @@ export class GptqConfig {
       act_group_aware: this.actGroupAware,
       sym: this.sym,
       true_sequential: this.trueSequential,
-      lm_head: false,
+      lm_head: this.lmHead,
       quant_method: 'gptq',
       checkpoint_format: format,
       format,
       pack_dtype: 'int32',
-      ...(Object.keys(this.dynamic).length > 0 ? { dynamic: this.dynamic } : {}),
+      ...(Object.keys(dynamic).length > 0 ? { dynamic } : {}),
       meta: { quantizer: ['fewbit'] },
     };
+  }
+}
+
+/** @throws OptionsError for a key of `dynamic` that is no regular expression */
+function checkPatterns(dynamic: GptqConfig['dynamic']): void {
+  for (const key of Object.keys(dynamic)) {
+    try {
+      new RegExp(key.replace(/^[+-]:/, ''));
+    } catch (cause) {
+      throw new OptionsError(`gptq: the pattern '${key}' of dynamic is no regular expression`, {
+        cause,
+      });
+    }
   }
 }

@@ -2,8 +2,10 @@ import type { ModuleContext } from '../../nn/module';
 import { loadRows } from '../../nn/parameter';
 import { type GptqWeight, gptqLowWidth, gptqPlaneBytes } from '../../ops';
 import { hostArray, type Tensor } from '../../tensor';
+import type { CheckpointFormat } from './checkpoint-format';
 import { type ColumnOrder, columnOrder } from './column-order';
-import { unpackRows, type ZeroFormat } from './pack';
+import { unpackRows } from './pack';
+import { planarToStream } from './planar';
 import { readGroups, type StoredLayer } from './stored-layer';
 
 /** One or more layers of a checkpoint, stacked along the output in one weight. */
@@ -22,7 +24,7 @@ export interface LoadedWeight {
 export async function loadWeights(
   context: ModuleContext,
   layers: readonly StoredLayer[],
-  format: ZeroFormat,
+  format: CheckpointFormat,
 ): Promise<LoadedWeight[]> {
   const groups = await Promise.all(layers.map((layer) => readGroups(context, layer)));
   const first = layers[0] as StoredLayer;
@@ -62,7 +64,7 @@ async function loadStack(
   context: ModuleContext,
   layers: readonly StoredLayer[],
   groupOf: Int32Array,
-  format: ZeroFormat,
+  format: CheckpointFormat,
 ): Promise<LoadedWeight> {
   const columns = columnOrder(groupOf, (layers[0] as StoredLayer).groupSize);
   const weight = allocate(context, layers, columns);
@@ -110,7 +112,7 @@ async function repack(
     layer: StoredLayer;
     weight: GptqWeight;
     groups: Tensor | undefined;
-    format: ZeroFormat;
+    format: CheckpointFormat;
     rows: { begin: number; end: number };
   },
 ): Promise<void> {
@@ -129,11 +131,25 @@ async function repack(
     source.load(`${name}.qweight`, qweight),
     source.load(`${name}.qzeros`, qzeros),
     source.load(`${name}.scales`, scales),
+  ]);
+  if (format.planar && bits === 3) {
+    await rewritePlanar(qweight, outFeatures);
+    await rewritePlanar(qzeros, 1);
+  }
+  await device.submit([
     {
       kind: 'run',
       op: 'gptq_repack',
       tensors: tensors.map((tensor) => tensor?.handle ?? null),
-      attrs: [bits, format === 'gptq' ? 1 : 0],
+      attrs: [bits, format.zeroFormat === 'gptq' ? 1 : 0],
     },
   ]);
+}
+
+/** Brings planar words on a device into the order of the other formats, by way of the host. */
+async function rewritePlanar({ device, handle, elements }: Tensor, cols: number): Promise<void> {
+  const words = new Int32Array(elements);
+  await device.submit([{ kind: 'read', tensor: handle, into: words }]);
+  planarToStream(words, cols);
+  await device.submit([{ kind: 'write', tensor: handle, data: words }]);
 }

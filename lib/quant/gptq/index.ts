@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../checkpoint/json';
-import { CheckpointError, UnsupportedError } from '../../errors';
+import { CheckpointError } from '../../errors';
 import type { LinearModule, LinearSpec } from '../../nn/linear-module';
 import type { ModuleContext } from '../../nn/module';
 import type { QuantizationMethod } from '../method';
@@ -37,12 +37,6 @@ export class GptqMethod implements QuantizationMethod {
   }
 
   create(context: ModuleContext, spec: LinearSpec): LinearModule {
-    if (context.device.type === 'cuda') {
-      throw new UnsupportedError(
-        `${spec.parts[0]?.name} is quantized by GPTQ, which runs on the CPU only so far: load the ` +
-          "model with device: 'cpu'",
-      );
-    }
     return new LinearGptq(context, spec, this.config);
   }
 

@@ -30,7 +30,8 @@ export class LinearGptq implements LinearModule {
     this.#config = config;
     this.spec = spec;
     this.layers = spec.parts.map((part) => {
-      const shape = { inFeatures: spec.inFeatures, outFeatures: part.outFeatures };
+      const { inFeatures, bias } = spec;
+      const shape = { inFeatures, outFeatures: part.outFeatures, bias };
       return describeLayer(context, diskName(spec, part), shape, config);
     });
   }
@@ -54,7 +55,7 @@ export class LinearGptq implements LinearModule {
 
   async load(): Promise<void> {
     for (const layer of this.layers) await this.checkZeros(layer);
-    this.#weights = await loadWeights(this.#context, this.layers, this.#config.zeroFormat);
+    this.#weights = await loadWeights(this.#context, this.layers, this.#config);
   }
 
   forward(x: Tensor, options: LinearOptions = {}): Tensor {
@@ -91,9 +92,7 @@ export class LinearGptq implements LinearModule {
   }
 
   private async checkZeros(layer: StoredLayer): Promise<void> {
-    const { zeroFormat, trustedZeros } = this.#config;
-    const { sym } = this.#config.layerConfig(layer.name);
-    if (sym || trustedZeros || zeroFormat !== 'gptq' || warned.has(this.#config)) return;
+    if (warned.has(this.#config) || !this.#config.hasDoubtfulZeros(layer.name)) return;
     if (!(await hasWrappedZeros(this.#context, layer))) return;
     warned.add(this.#config);
     warnOfZeros(layer.name);

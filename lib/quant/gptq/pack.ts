@@ -1,3 +1,4 @@
+import { UnsupportedError } from '../../errors';
 import type { GptqBits } from '../../ops';
 
 /**
@@ -11,7 +12,15 @@ interface Stream {
   stride: number;
 }
 
-function put(words: Int32Array, { first, stride }: Stream, index: number, bits: number, v: number) {
+/** Writes a code; one that is too large becomes the largest there is. */
+function put(
+  words: Int32Array,
+  { first, stride }: Stream,
+  index: number,
+  bits: number,
+  code: number,
+): void {
+  const v = Math.min(code, (1 << bits) - 1);
   const at = first + ((index * bits) >> 5) * stride;
   const shift = (index * bits) & 31;
   words[at] = (words[at] as number) | (v << shift);
@@ -29,10 +38,19 @@ function get(words: Int32Array, { first, stride }: Stream, index: number, bits: 
   return value & ((1 << bits) - 1);
 }
 
-/** Packs a `[rows, cols]` matrix of codes down its columns (qweight): `[rows * bits / 32, cols]`. */
+/** @throws UnsupportedError when a stream ends inside of a word */
+function emptyWords(length: number, codes: number, bits: number): Int32Array {
+  if ((length * bits) % 32 === 0) return new Int32Array((codes * bits) / 32);
+  throw new UnsupportedError(`${length} codes of ${bits} bits do not fill 32-bit words`);
+}
+
+/**
+ * Packs a `[rows, cols]` matrix of codes down its columns (qweight): `[rows * bits / 32, cols]`.
+ * @throws UnsupportedError when a column does not fill whole words
+ */
 export function packColumns(codes: Uint8Array, cols: number, bits: GptqBits): Int32Array {
   const rows = codes.length / cols;
-  const words = new Int32Array((codes.length * bits) / 32);
+  const words = emptyWords(rows, codes.length, bits);
   for (let row = 0; row < rows; row++) {
     for (let col = 0; col < cols; col++) {
       put(words, { first: col, stride: cols }, row, bits, codes[row * cols + col] as number);
@@ -55,7 +73,7 @@ export function unpackColumns(words: Int32Array, cols: number, bits: GptqBits): 
 
 /** Packs each row of a matrix whose rows fill whole words (qzeros): `[rows, cols * bits / 32]`. */
 export function packRows(codes: Uint8Array, bits: GptqBits): Int32Array {
-  const words = new Int32Array((codes.length * bits) / 32);
+  const words = emptyWords(codes.length, codes.length, bits);
   for (const [i, code] of codes.entries()) put(words, { first: 0, stride: 1 }, i, bits, code);
   return words;
 }

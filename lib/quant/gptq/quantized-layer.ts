@@ -3,7 +3,8 @@ import { cast, type GptqFactor, gptqQuantize } from '../../ops';
 import type { Tensor } from '../../tensor';
 import type { GptqLayerConfig } from './checkpoint-config';
 import type { GptqConfig } from './config';
-import { packColumns, packZeros, type ZeroFormat } from './pack';
+import { packZeros, type ZeroFormat } from './pack';
+import { packWeight } from './pack-weight';
 
 /** One quantized layer on the host. */
 export interface QuantizedLayer extends GptqLayerConfig {
@@ -78,9 +79,7 @@ export function layerTensors(
     read: () => ArrayBufferView,
   ): StoredTensor => ({ name: `${name}.${suffix}`, dtype, shape, read: async () => read() });
   return [
-    tensor('qweight', 'i32', [(k * bits) / 32, n], () =>
-      packColumns(transposed(codes, n), n, bits),
-    ),
+    tensor('qweight', 'i32', [(k * bits) / 32, n], () => packWeight(codes, n, bits)),
     tensor('qzeros', 'i32', [g, (n * bits) / 32], () =>
       packZeros(transposed(zeros, n), bits, format),
     ),

@@ -19,6 +19,13 @@ export interface StoredLayer {
   readonly bias: DType | undefined;
 }
 
+/** What the architecture asks of a layer. */
+export interface LayerShape {
+  inFeatures: number;
+  outFeatures: number;
+  bias: boolean;
+}
+
 const FLOATS: readonly DType[] = ['f32', 'f16', 'bf16'];
 
 /**
@@ -28,7 +35,7 @@ const FLOATS: readonly DType[] = ['f32', 'f16', 'bf16'];
 export function describeLayer(
   context: ModuleContext,
   name: string,
-  { inFeatures, outFeatures }: { inFeatures: number; outFeatures: number },
+  { inFeatures, outFeatures, bias: hasBias }: LayerShape,
   config: GptqCheckpointConfig,
 ): StoredLayer {
   const { source } = context;
@@ -53,7 +60,9 @@ export function describeLayer(
   expect('qweight', ['i32'], [(inFeatures * bits) / 32, outFeatures]);
   expect('qzeros', ['i32'], [groups, (outFeatures * bits) / 32]);
   const scales = expect('scales', FLOATS, [groups, outFeatures]);
-  const bias = source.has(`${name}.bias`) ? expect('bias', FLOATS, [outFeatures]) : undefined;
+  // Some programs write a bias, of zeros, for layers that have none.
+  const isBiased = hasBias || source.has(`${name}.bias`);
+  const bias = isBiased ? expect('bias', FLOATS, [outFeatures]) : undefined;
   return { name, bits, groupSize, groups, inFeatures, outFeatures, scales, bias };
 }
 
@@ -66,7 +75,7 @@ export function layerBytes(layer: StoredLayer): number {
 }
 
 /**
- * The group of each input column by `g_idx`, or by its place where there is none.
+ * The group of each input column by `g_idx`, or by its place where there is none, or only zeros.
  * @throws CheckpointError for a wrong length, and for values that are no group: reading scales at
  * them would reach outside of the tensor
  */
@@ -75,9 +84,8 @@ export async function readGroups(
   { name, groupSize, groups, inFeatures }: StoredLayer,
 ): Promise<Int32Array> {
   const tensor = `${name}.g_idx`;
-  if (!source.has(tensor)) {
-    return Int32Array.from({ length: inFeatures }, (_, i) => Math.floor(i / groupSize));
-  }
+  const byPlace = Int32Array.from({ length: inFeatures }, (_, i) => Math.floor(i / groupSize));
+  if (!source.has(tensor)) return byPlace;
   const { dtype, shape = [inFeatures] } = source.describe(tensor);
   const [length = 0] = shape;
   if (dtype !== 'i32' || shape.length !== 1 || length % inFeatures !== 0 || length === 0) {
@@ -93,6 +101,8 @@ export async function readGroups(
   if (all.some((group, i) => group !== index[i % inFeatures])) {
     throw new CheckpointError(`${tensor} holds ${length} groups for ${inFeatures} columns`);
   }
+  // Older programs leave the list empty when columns are in order.
+  if (index.every((group) => group === 0)) return byPlace;
   return index.map((group, i) => {
     if (group >= -groups && group < groups) return group < 0 ? group + groups : group;
     throw new CheckpointError(

@@ -1,0 +1,71 @@
+import type { GptqConfig } from '../../quant/gptq/config';
+import type { GptqPlan, Target } from './plan';
+import type { LayerReport, OnGptqProgress } from './progress';
+import type { FinishedStage } from './work-folder';
+
+/** Damping comes back rounded to fp32. */
+const DAMP_TOLERANCE = 1e-6;
+
+/** Counts what is done, estimates what is left, and tells whoever listens. */
+export class ProgressMeter {
+  readonly #onProgress: OnGptqProgress | undefined;
+  readonly #total: number;
+  readonly #start = performance.now();
+  #done: number;
+  /** Weights to quantize, and those quantized by this process. */
+  #left: number;
+  #worked = 0;
+  /** Seconds a weight, by the stages behind; 0 in the first, which can only be guessed at. */
+  #rate = 0;
+
+  constructor(
+    { stages }: GptqPlan,
+    finished: readonly (FinishedStage | undefined)[],
+    onProgress: OnGptqProgress | undefined,
+  ) {
+    this.#onProgress = onProgress;
+    const targets = stages.map((stage) => [...stage.targets.values()]);
+    const open = targets.filter((_, i) => !finished[i]).flat();
+    this.#total = targets.flat().length;
+    this.#done = this.#total - open.length;
+    this.#left = open.reduce((sum, { parameters }) => sum + parameters, 0);
+    if (this.#done > 0) {
+      this.#notice(`going on after ${this.#done} of ${this.#total} layers that are finished`);
+    }
+  }
+
+  onWindow(at: string, done: number, total: number): void {
+    this.#onProgress?.({ phase: 'calibrate', at, done, total });
+  }
+
+  onLayer({ parameters }: Target, report: LayerReport, config: GptqConfig): void {
+    this.#done++;
+    this.#left -= parameters;
+    this.#worked += parameters;
+    const eta = (this.#rate || this.#pace()) * this.#left;
+    this.#onProgress?.({ phase: 'layer', done: this.#done, total: this.#total, eta, ...report });
+    const { name, damp } = report;
+    if (config.roundToNearest) return;
+    if (damp < 0) {
+      this.#notice(
+        `${name} is rounded to nearest: its calibration inputs are unusable (not finite, or no ` +
+          'damping below 1 makes their Hessian positive definite)',
+      );
+    } else if (damp > config.damp + DAMP_TOLERANCE) {
+      this.#notice(`${name} needed damping of ${damp.toFixed(3)}`);
+    }
+  }
+
+  /** A stage is behind, with all that it took. */
+  onStage(): void {
+    this.#rate = this.#pace();
+  }
+
+  #pace(): number {
+    return (performance.now() - this.#start) / 1000 / Math.max(1, this.#worked);
+  }
+
+  #notice(message: string): void {
+    this.#onProgress?.({ phase: 'notice', message });
+  }
+}

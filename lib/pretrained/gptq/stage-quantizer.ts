@@ -1,0 +1,166 @@
+import type { Transformer } from '../../models/transformer';
+import { Embedding } from '../../nn/embedding';
+import { Linear } from '../../nn/linear';
+import { partRows } from '../../nn/linear-module';
+import { loadFloat } from '../../nn/parameter';
+import { cast, type GptqFactor } from '../../ops';
+import { GptqCheckpointConfig } from '../../quant/gptq/checkpoint-config';
+import { layerTensors, type QuantizedLayer, quantizeLayer } from '../../quant/gptq/quantized-layer';
+import type { Tensor } from '../../tensor';
+import type { Calibration } from './calibration';
+import { HessianSet } from './hessians';
+import { layerModules, outerModules, withLoaded } from './model-parts';
+import type { Stage, Target } from './plan';
+import type { LayerReport } from './progress';
+import type { ProgressMeter } from './progress-meter';
+import type { GptqJob } from './quantize-stages';
+import type { FinishedStage } from './work-folder';
+
+/** A linear layer on its way through the quantizer. */
+interface Quantized {
+  layer: QuantizedLayer;
+  report: LayerReport;
+}
+
+type FactorFor = (groupSize: number) => GptqFactor;
+
+/** Quantizes the linear layers of one stage and writes them. */
+export class StageQuantizer {
+  readonly #job: GptqJob;
+  readonly #meter: ProgressMeter;
+  readonly #stage: Stage;
+  readonly #done = new Map<string, Quantized>();
+
+  constructor(job: GptqJob, meter: ProgressMeter, stage: Stage) {
+    this.#job = job;
+    this.#meter = meter;
+    this.#stage = stage;
+  }
+
+  /** Rounds every weight to nearest. */
+  async round(): Promise<FinishedStage> {
+    const { model, signal } = this.#job;
+    const { layer, targets } = this.#stage;
+    if (layer === 'head') await this.#quantizeHead(() => undefined);
+    else {
+      await withLoaded(layerModules(model, layer), async () => {
+        for (const target of targets.values()) {
+          signal?.throwIfAborted();
+          this.#quantizeRows(target, undefined, 0);
+        }
+      });
+    }
+    return this.#write();
+  }
+
+  /** Quantizes by what the calibration windows bring to each layer. */
+  async calibrate(calibration: Calibration): Promise<FinishedStage> {
+    const { model } = this.#job;
+    const { layer } = this.#stage;
+    if (layer === 'head') await this.#calibrateHead(calibration);
+    else {
+      await withLoaded(layerModules(model, layer), () => this.#calibrateLayer(calibration, layer));
+    }
+    return this.#write();
+  }
+
+  async #calibrateLayer(calibration: Calibration, layer: number): Promise<void> {
+    const { model, config } = this.#job;
+    const { targets } = this.#stage;
+    const all = calibration.groups(model, layer);
+    const groups = all.filter((names) => names.some((name) => targets.has(name)));
+    const passes = config.trueSequential ? groups.map((names) => [names]) : [groups];
+    for (const together of passes.filter(({ length }) => length > 0)) {
+      const start = performance.now();
+      using hessians = new HessianSet(model.device);
+      await calibration.show(model, layer, together, (names, x) => hessians.add(names, x));
+      const share = (performance.now() - start) / together.flat().length;
+      for (const names of together) {
+        model.device.scope(() => {
+          const factorFor = hessians.factors(names, config);
+          for (const target of names.map((name) => targets.get(name))) {
+            if (target) this.#quantizeRows(target, factorFor(target.groupSize), share);
+          }
+          return undefined;
+        });
+      }
+    }
+  }
+
+  async #calibrateHead(calibration: Calibration): Promise<void> {
+    const { model, config } = this.#job;
+    const names = [...this.#stage.targets.keys()];
+    if (names.length === 0) return;
+    using hessians = new HessianSet(model.device);
+    await withLoaded(outerModules(model), () =>
+      calibration.finish(model, (x) => hessians.add(names, x)),
+    );
+    await this.#quantizeHead(() => hessians.factors(names, config));
+  }
+
+  /** Rows of a loaded module, which become the dequantized ones. */
+  #quantizeRows(target: Target, factor: GptqFactor | undefined, before: number): void {
+    const { model } = this.#job;
+    model.device.scope(() => {
+      const { module, begin, end } = rowsOf(model, target.name);
+      const rows = module.weight.rows(begin, end);
+      const w = cast(rows, 'f32');
+      this.#quantize(target, w, factor, before);
+      model.device.run('cast', [w, rows]);
+      return undefined;
+    });
+  }
+
+  /** The head's weight is read by itself: it may be the embedding's. */
+  async #quantizeHead(factors: () => FactorFor | undefined): Promise<void> {
+    const { model, checkpoint } = this.#job;
+    for (const target of this.#stage.targets.values()) {
+      const start = performance.now();
+      const embedding = model.modules.find((module) => module instanceof Embedding) as Embedding;
+      const name = checkpoint.config.tieWordEmbeddings ? embedding.name : target.name;
+      const shape = [checkpoint.config.vocabSize, target.parameters / checkpoint.config.vocabSize];
+      using w = model.device.allocate('f32', shape);
+      await loadFloat(model.context, `${name}.weight`, w);
+      model.device.scope(() => {
+        const factor = factors()?.(target.groupSize);
+        this.#quantize(target, w, factor, performance.now() - start);
+        return undefined;
+      });
+    }
+  }
+
+  /** @param before milliseconds that its calibration took */
+  #quantize(target: Target, w: Tensor, factor: GptqFactor | undefined, before: number): void {
+    const start = performance.now();
+    const { name, bits, groupSize, sym } = target;
+    const layer = quantizeLayer(w, factor, { bits, groupSize, sym }, this.#job.config);
+    const seconds = (performance.now() - start + before) / 1000;
+    const report = { name, bits, groupSize, error: layer.loss, damp: layer.damp, seconds };
+    this.#done.set(name, { layer, report });
+    this.#meter.onLayer(target, report, this.#job.config);
+  }
+
+  #write(): Promise<FinishedStage> {
+    const { plan, work } = this.#job;
+    const { zeroFormat } = new GptqCheckpointConfig(plan.diskConfig);
+    const done = [...this.#done].map(([name, quantized]) => ({ name, ...quantized }));
+    return work.write(
+      this.#stage,
+      done.flatMap(({ name, layer }) => layerTensors(name, layer, zeroFormat)),
+      done.map(({ report }) => report),
+    );
+  }
+}
+
+/** The rows of a stacked matrix that belong to a linear layer. */
+function rowsOf(
+  { modules }: Transformer,
+  name: string,
+): { module: Linear; begin: number; end: number } {
+  for (const module of modules) {
+    if (!(module instanceof Linear)) continue;
+    const found = partRows(module.spec).find(({ part }) => part.name === name);
+    if (found) return { module, begin: found.begin, end: found.end };
+  }
+  throw new Error(`no module has the layer ${name}`);
+}
