@@ -1,11 +1,18 @@
 /**
  * A whole model with random weights of a preset's shape: prefill time, decode speed and memory.
  *
- *   node dist/bench/decode.js --config llama-2-7b [--method f16,llm.int8] [--prompt 512]
- *     [--new 128] [--batch 1] [--device cuda] [--json]
+ *   node dist/bench/decode.js --config llama-2-7b [--method f16,llm.int8,gptq,bitnet] [--bits 4,3,2]
+ *     [--group-size 128] [--prompt 512] [--new 128] [--batch 1] [--device cuda] [--json]
  */
 import { parseArgs } from 'node:util';
-import { AutoModelForCausalLM, type CausalLanguageModel, Device, type DeviceName } from 'fewbit';
+import {
+  AutoModelForCausalLM,
+  type CausalLanguageModel,
+  Device,
+  type DeviceName,
+  presetFields,
+} from 'fewbit';
+import { METHOD_OPTIONS, type Method, nameOf, parseMethods } from './support/methods';
 import { type Peaks, peaksOf } from './support/peaks';
 import { type Column, markdownTable, median, percent, short } from './support/table';
 
@@ -32,6 +39,7 @@ const { values } = parseArgs({
   options: {
     config: { type: 'string', default: 'llama-2-7b' },
     method: { type: 'string', default: 'f16,llm.int8' },
+    ...METHOD_OPTIONS,
     prompt: { type: 'string', default: '512' },
     new: { type: 'string', default: '128' },
     batch: { type: 'string', default: '1' },
@@ -49,11 +57,24 @@ const counts = {
   runs: Number(values.runs),
 };
 
-async function load(config: string, method: string): Promise<CausalLanguageModel> {
+const BITNET = { quant_method: 'bitnet', linear_class: 'autobitlinear' };
+
+/** What config.json of a model quantized by the method says. */
+function fieldsOf(config: string, method: Method): Record<string, unknown> {
+  // The preset of a model that is always quantized says so; other methods want it without.
+  const { quantization_config: own, ...fields } = presetFields(config);
+  if (method.kind === 'bitnet') return { ...fields, quantization_config: own ?? BITNET };
+  if (method.kind !== 'gptq') return fields;
+  const { kind: quant_method, bits, groupSize: group_size } = method;
+  const layout = { sym: false, checkpoint_format: 'gptq_v2' };
+  return { ...fields, quantization_config: { quant_method, bits, group_size, ...layout } };
+}
+
+async function load(config: string, method: Method): Promise<CausalLanguageModel> {
   const maxContext = counts.prompt + counts.fresh + 1;
-  return AutoModelForCausalLM.fromConfig(config, {
+  return AutoModelForCausalLM.fromConfig(fieldsOf(config, method), {
     device: values.device as DeviceName,
-    ...(method === 'llm.int8' ? { quantization: { method } } : {}),
+    ...(method.kind === 'llm.int8' ? { quantization: { method: method.kind } } : {}),
     maxContext,
     maxBatch: counts.batch,
     pages: Math.ceil(maxContext / PAGE) * counts.batch,
@@ -82,7 +103,7 @@ async function generate(model: CausalLanguageModel): Promise<{ first: number; re
   return { first, rest: performance.now() - start - first };
 }
 
-async function measure(config: string, method: string, peaks: Peaks | undefined): Promise<Result> {
+async function measure(config: string, method: Method, peaks: Peaks | undefined): Promise<Result> {
   const model = await load(config, method);
   await generate(model);
   const runs = [];
@@ -96,7 +117,7 @@ async function measure(config: string, method: string, peaks: Peaks | undefined)
   await model.dispose();
   return {
     config,
-    method,
+    method: nameOf(method),
     batch: counts.batch,
     prefill,
     tokensPerSecond: (1000 * counts.batch) / step,
@@ -126,13 +147,14 @@ const COLUMNS: Column<Result>[] = [
 ];
 
 async function main(): Promise<void> {
+  const methods = parseMethods(values.method, values.bits, values['group-size']);
   const probe = Device.open(values.device as DeviceName);
   const { name } = probe;
   probe.dispose();
   const results: Result[] = [];
   for (const config of values.config.split(',')) {
     const own: Result[] = [];
-    for (const method of values.method.split(',')) {
+    for (const method of methods) {
       const result = await measure(config, method, peaksOf(name));
       own.push({ ...result, ratio: result.tokensPerSecond / (own[0] ?? result).tokensPerSecond });
     }

@@ -1,12 +1,23 @@
 /**
- * One linear layer at a time: LLM.int8() against fp16 by cuBLASLt, both replayed as CUDA graphs in
- * the same run, with weights that are not in the cache.
+ * One linear layer at a time: quantized weights against 16-bit ones by cuBLASLt, both replayed as
+ * CUDA graphs in the same run, with weights that are not in the cache.
  *
- *   node dist/bench/linear.js --config llama-2-7b,opt-66b --m 1,16,64,512 [--threshold 6]
- *     [--outliers 6] [--shape 4096x4096,...] [--dtype f16|bf16] [--device cuda:0] [--json]
+ *   node dist/bench/linear.js --config llama-2-7b,opt-66b --m 1,16,64,512
+ *     [--method llm.int8|gptq|bitnet|f16,...] [--bits 2|3|4|8,...] [--group-size 128]
+ *     [--threshold 6] [--outliers 6] [--shape 4096x4096,...] [--dtype f16|bf16]
+ *     [--device cuda:0] [--json]
+ *
+ * `f16` as a method is fewbit's own choice of kernel for 16-bit weights.
  */
 import { parseArgs } from 'node:util';
 import { Device, type DeviceName } from 'fewbit';
+import {
+  bitsPerWeight,
+  METHOD_OPTIONS,
+  type Method,
+  nameOf,
+  parseMethods,
+} from './support/methods';
 import { type Peaks, peaksOf } from './support/peaks';
 import { type LinearShape, linearShapes, parseShape } from './support/shapes';
 import { type Column, markdownTable, percent, short } from './support/table';
@@ -15,18 +26,23 @@ import { TimedLinear } from './support/timed-linear';
 interface Result extends LinearShape {
   config: string;
   m: number;
-  /** Microseconds. */
+  method: string;
+  /** Bits of a weight with its share of scales and zero points. */
+  bits: number;
+  /** Microseconds of the 16-bit product by cuBLASLt, and of the method. */
   half: number;
-  int8: number;
-  /** half / int8. */
+  us: number;
+  /** half / us. */
   ratio: number;
-  /** The least time that bytes or operations of the int8 layer allow, over the time taken. */
+  /** The least time that bytes or operations of the layer allow, over the time taken. */
   floorShare: number | undefined;
 }
 
 const { values } = parseArgs({
   options: {
     config: { type: 'string', default: 'llama-2-7b' },
+    method: { type: 'string', default: 'llm.int8' },
+    ...METHOD_OPTIONS,
     shape: { type: 'string' },
     m: { type: 'string', default: '1,16,64,256,1024,4096' },
     threshold: { type: 'string', default: '6' },
@@ -37,9 +53,11 @@ const { values } = parseArgs({
   },
 });
 
-function floorMicroseconds({ n, k, m }: { n: number; k: number; m: number }, peaks: Peaks): number {
-  const bytes = n * k + 2 * m * (n + k);
-  return Math.max(bytes / peaks.bandwidth, (2 * m * n * k) / peaks.int8) * 1e6;
+function floorMicroseconds(method: Method, { n, k }: LinearShape, m: number, peaks: Peaks): number {
+  const bytes = (n * k * bitsPerWeight(method, k)) / 8 + 2 * m * (n + k);
+  const isInteger = method.kind === 'llm.int8' || method.kind === 'bitnet';
+  const rate = isInteger ? peaks.int8 : peaks.half;
+  return Math.max(bytes / peaks.bandwidth, (2 * m * n * k) / rate) * 1e6;
 }
 
 function layers(): (LinearShape & { config: string })[] {
@@ -52,22 +70,27 @@ function layers(): (LinearShape & { config: string })[] {
 }
 
 async function main(): Promise<void> {
+  const methods = parseMethods(values.method, values.bits, values['group-size']);
   const device = Device.open(values.device as DeviceName);
   const peaks = peaksOf(device.name);
   const split = { threshold: Number(values.threshold), outliers: Number(values.outliers) };
   const dtype = values.dtype === 'bf16' ? 'bf16' : 'f16';
   const results: Result[] = [];
   for (const layer of layers()) {
-    const timed = new TimedLinear(device, layer, dtype);
+    const timed = new TimedLinear(device, layer, dtype, split);
     for (const m of values.m.split(',').map(Number)) {
-      const half = await timed.half(m);
-      const int8 = await timed.int8(m, split);
-      const floorShare = peaks && floorMicroseconds({ ...layer, m }, peaks) / int8;
-      results.push({ ...layer, m, half, int8, ratio: half / int8, floorShare });
-      if (!values.json) process.stderr.write('.');
+      const half = await timed.baseline(m);
+      for (const method of methods) {
+        const us = await timed.time(m, method);
+        const floorShare = peaks && floorMicroseconds(method, layer, m, peaks) / us;
+        const bits = bitsPerWeight(method, layer.k);
+        const name = nameOf(method);
+        results.push({ ...layer, m, method: name, bits, half, us, ratio: half / us, floorShare });
+        process.stderr.write('.');
+      }
     }
   }
-  if (!values.json) process.stderr.write('\n');
+  process.stderr.write('\n');
   report(device.name, results);
   device.dispose();
 }
@@ -83,12 +106,15 @@ function report(device: string, results: Result[]): void {
     { title: 'N', cell: (r) => String(r.n) },
     { title: 'K', cell: (r) => String(r.k) },
     { title: 'M', cell: (r) => String(r.m) },
+    { title: 'method', cell: (r) => r.method },
+    { title: 'bits', cell: (r) => r.bits.toFixed(2) },
     { title: `${values.dtype} us`, cell: (r) => short(r.half) },
-    { title: 'LLM.int8() us', cell: (r) => short(r.int8) },
+    { title: 'us', cell: (r) => short(r.us) },
     { title: 'ratio', cell: (r) => r.ratio.toFixed(2) },
     { title: 'of floor', cell: (r) => (r.floorShare ? percent(r.floorShare) : '-') },
   ];
-  console.log(`${device}, threshold ${values.threshold}, ${values.outliers} outlier columns\n`);
+  const split = `threshold ${values.threshold}, ${values.outliers} outlier columns`;
+  console.log(`${device}${values.method.includes('llm.int8') ? `, ${split}` : ''}\n`);
   console.log(markdownTable(columns, results));
 }
 

@@ -11,7 +11,7 @@ export interface LinearShape {
 export function linearShapes(preset: string): LinearShape[] {
   const config = presetConfig(preset);
   const { hiddenSize: hidden } = config;
-  if (config.modelType === 'llama') {
+  if (config.modelType !== 'opt') {
     const { headDim, numAttentionHeads, numKeyValueHeads, intermediateSize } = config;
     const query = numAttentionHeads * headDim;
     return [

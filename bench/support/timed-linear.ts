@@ -1,4 +1,6 @@
 import { type Device, type DType, ops, type Program, type Tensor } from 'fewbit';
+import { bitsPerWeight, type Method } from './methods';
+import { bitnetWeight, gptqWeight, int8Weight, noise } from './random-weights';
 import type { LinearShape } from './shapes';
 import { median } from './table';
 
@@ -9,48 +11,99 @@ const MAX_COPIES = 64;
 const RUNS = 15;
 const OUTLIER_VALUE = 20;
 
+/** How LLM.int8() is used, and what it finds. */
+export interface OutlierSplit {
+  threshold: number;
+  /** Columns of the input above the threshold. */
+  outliers: number;
+}
+
 /** One layer on a device: its input, and as many copies of its weight as keep the cache cold. */
 export class TimedLinear {
   readonly #device: Device;
   readonly #shape: LinearShape;
   readonly #dtype: DType;
+  readonly #split: OutlierSplit;
 
-  constructor(device: Device, shape: LinearShape, dtype: DType) {
+  constructor(device: Device, shape: LinearShape, dtype: DType, split: OutlierSplit) {
     this.#device = device;
     this.#shape = shape;
     this.#dtype = dtype;
+    this.#split = split;
   }
 
   /** Microseconds of the 16-bit product by the vendor's library (cuBLASLt), replayed as a graph. */
-  async half(m: number): Promise<number> {
-    const { n, k } = this.#shape;
-    const copies = copiesOf(n * k * 2);
-    const weights = copies.map((seed) => this.noise([n, k], seed));
-    const x = this.input(m, 0);
-    const us = await this.time(copies.length, () => {
-      for (const weight of weights) ops.linear(x, weight, undefined, { vendorLibrary: true });
-    });
-    for (const tensor of [x, ...weights]) tensor.dispose();
-    return us;
+  baseline(m: number): Promise<number> {
+    const call = (x: Tensor, weight: Tensor): Tensor =>
+      ops.linear(x, weight, undefined, { vendorLibrary: true });
+    return this.rotate(m, { kind: 'f16' }, this.half, call, (weight) => [weight]);
   }
 
-  /** Microseconds of LLM.int8(): quantization of x, int8 product, outlier columns, one output. */
-  async int8(m: number, options: { threshold: number; outliers: number }): Promise<number> {
-    const { n, k } = this.#shape;
-    const copies = copiesOf(n * k);
-    const weights = copies.map((seed) => this.int8Weight(seed));
-    const x = this.input(m, options.outliers);
-    const us = await this.time(copies.length, () => {
-      for (const weight of weights) {
-        const input = ops.int8Quantize(x, { threshold: options.threshold, mode: 'paper' });
-        ops.linearInt8(input, weight, { mode: 'paper' });
-      }
-    });
-    x.dispose();
-    for (const { codes, scales } of weights) {
-      codes.dispose();
-      scales.dispose();
+  /** Microseconds of a method's product, with what it does to the input. */
+  time(m: number, method: Method): Promise<number> {
+    const device = this.#device;
+    const [shape, dtype] = [this.#shape, this.#dtype];
+    switch (method.kind) {
+      case 'f16':
+        return this.rotate(
+          m,
+          method,
+          this.half,
+          (x, weight) => ops.linear(x, weight, undefined),
+          (weight) => [weight],
+        );
+      case 'llm.int8':
+        return this.rotate(
+          m,
+          method,
+          (seed) => int8Weight(device, dtype, shape, seed),
+          (x, weight) => {
+            const { threshold } = this.#split;
+            const input = ops.int8Quantize(x, { threshold, mode: 'paper' });
+            return ops.linearInt8(input, weight, { mode: 'paper' });
+          },
+          ({ codes, scales }) => [codes, scales],
+        );
+      case 'bitnet':
+        return this.rotate(
+          m,
+          method,
+          (seed) => bitnetWeight(device, dtype, shape, seed),
+          (x, weight) => ops.linearBitnet(ops.bitnetQuantize(x), weight),
+          ({ codes, scales }) => [codes, scales],
+        );
+      case 'gptq':
+        return this.rotate(
+          m,
+          method,
+          (seed) => gptqWeight(device, dtype, shape, method, seed),
+          ops.linearGptq,
+          ({ codes, high, scales, zeros }) => [codes, scales, zeros, ...(high ? [high] : [])],
+        );
     }
+  }
+
+  private readonly half = (seed: number): Tensor => {
+    const { n, k } = this.#shape;
+    return noise(this.#device, this.#dtype, [n, k], seed);
+  };
+
+  /** Median microseconds of one call, in a program that walks over copies of the weight. */
+  private async rotate<Weight>(
+    m: number,
+    method: Method,
+    make: (seed: number) => Weight,
+    call: (x: Tensor, weight: Weight) => Tensor,
+    tensorsOf: (weight: Weight) => Tensor[],
+  ): Promise<number> {
+    const { n, k } = this.#shape;
+    const copies = copiesOf((n * k * bitsPerWeight(method, k)) / 8);
+    const weights = Array.from({ length: copies }, (_, i) => make(i + 1));
+    const x = this.input(m, method.kind === 'llm.int8' ? this.#split.outliers : 0);
+    const us = await this.replay(copies, () => {
+      for (const weight of weights) call(x, weight);
+    });
+    for (const tensor of [x, ...weights.flatMap(tensorsOf)]) tensor.dispose();
     return us;
   }
 
@@ -68,24 +121,8 @@ export class TimedLinear {
     return x;
   }
 
-  private int8Weight(seed: number): ops.Int8Weight {
-    const { n, k } = this.#shape;
-    const device = this.#device;
-    const original = this.noise([n, k], seed);
-    const codes = device.allocate('i8', [ops.alignInt8(n), ops.alignInt8(k)]);
-    const scales = device.allocate('f32', [n]);
-    const unused = undefined;
-    device.run('int8_quantize', [original, codes, scales, unused, unused, unused], [0, 0]);
-    original.dispose();
-    return { codes, scales };
-  }
-
-  private noise(shape: number[], seed: number): Tensor {
-    return ops.fillRandom(this.#device.allocate(this.#dtype, shape), seed, 0.02);
-  }
-
   /** Median microseconds of one of the `calls` that a recorded program makes. */
-  private async time(calls: number, body: () => void): Promise<number> {
+  private async replay(calls: number, body: () => void): Promise<number> {
     const program: Program = this.#device.record(body);
     const into = new Float64Array(RUNS);
     const command = { kind: 'time', program: program.handle, flush: null } as const;
@@ -96,7 +133,6 @@ export class TimedLinear {
   }
 }
 
-function copiesOf(bytes: number): number[] {
-  const count = Math.min(MAX_COPIES, Math.max(MIN_COPIES, Math.ceil(ROTATED_BYTES / bytes)));
-  return Array.from({ length: count }, (_, i) => i + 1);
+function copiesOf(bytes: number): number {
+  return Math.min(MAX_COPIES, Math.max(MIN_COPIES, Math.ceil(ROTATED_BYTES / bytes)));
 }

@@ -57,7 +57,11 @@ function activationBytes(transformer: Transformer, batch: number, context: numbe
   const rows = Math.min(MAX_CHUNK, 2 ** Math.ceil(Math.log2(batch * context)));
   // The input of an int8 layer is there twice, once as codes.
   const codes = Math.ceil(inner / INT8_ALIGNMENT) * INT8_ALIGNMENT;
-  const quantized = transformer.modules.some(({ method }) => method === 'llm.int8') ? codes : 0;
+  const quantized = transformer.modules.some(
+    ({ method }) => method === 'llm.int8' || method === 'bitnet',
+  )
+    ? codes
+    : 0;
   const logits = Math.max(batch, rows / ROWS_PER_SEQUENCE) * vocabSize * sizeOf('f32');
   return rows * (perRow * sizeOf(cacheShape.dtype) + quantized) + logits;
 }

@@ -21,16 +21,25 @@ export interface OutlierVariantOptions {
 const DEFAULT_COUNT = 5;
 const DEFAULT_SCALE = 64;
 
-/** Tensors (below `layers.N.`) by what happens to the features: enlarged by a norm, undone after. */
-const TENSORS: Record<ModelConfig['modelType'], { norms: RegExp; following: RegExp }> = {
+/** Tensors (below `layers.N.`) by what happens to the features. */
+interface Affected {
+  /** Enlarges them. */
+  norms: RegExp;
+  /** Undoes it. */
+  following: RegExp;
+}
+
+const LLAMA: Affected = {
+  norms: /\.layers\.\d+\.(input_layernorm|post_attention_layernorm)\.weight$/,
+  following: /\.layers\.\d+\.(self_attn\.[qkv]_proj|mlp\.(gate|up)_proj)\.weight$/,
+};
+const TENSORS: Record<ModelConfig['modelType'], Affected> = {
   opt: {
     norms: /\.layers\.\d+\.(self_attn_layer_norm|final_layer_norm)\.(weight|bias)$/,
     following: /\.layers\.\d+\.(self_attn\.[qkv]_proj|fc1)\.weight$/,
   },
-  llama: {
-    norms: /\.layers\.\d+\.(input_layernorm|post_attention_layernorm)\.weight$/,
-    following: /\.layers\.\d+\.(self_attn\.[qkv]_proj|mlp\.(gate|up)_proj)\.weight$/,
-  },
+  llama: LLAMA,
+  bitnet: LLAMA,
 };
 
 /** What `writeOutlierVariant` has changed. */

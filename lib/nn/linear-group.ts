@@ -1,4 +1,5 @@
-import type { Tensor } from '../tensor';
+import { Tensor } from '../tensor';
+import { computed, type LinearInput } from './linear-input';
 import { type LinearModule, type LinearOptions, partRows } from './linear-module';
 import type { ModuleContext } from './module';
 
@@ -18,21 +19,32 @@ export class LinearGroup {
     this.modules = modules;
   }
 
-  /** x float[T, K] to one float[T, outFeatures] per layer; views of a wider matrix where stacked. */
-  forward(x: Tensor, options: LinearOptions = {}): Tensor[] {
+  /**
+   * x float[T, K], or the steps that make it, to one float[T, outFeatures] per layer; views of a
+   * wider matrix where stacked.
+   */
+  forward(input: Tensor | LinearInput, options: LinearOptions = {}): Tensor[] {
+    const [only, other] = this.modules;
+    if (!(input instanceof Tensor) && !other && only?.forwardFrom && !this.#context.onLinearInput) {
+      return this.parts([[only, only.forwardFrom(input, options)]]);
+    }
+    const x = input instanceof Tensor ? input : computed(input);
     this.#context.onLinearInput?.(this.names, x);
+    return this.parts(this.modules.map((module) => [module, module.forward(x, options)]));
+  }
+
+  /** The output of a group of one. */
+  forwardOne(input: Tensor | LinearInput, options: LinearOptions = {}): Tensor {
+    return this.forward(input, options)[0] as Tensor;
+  }
+
+  private parts(results: [LinearModule, Tensor][]): Tensor[] {
     const outputs = new Map<string, Tensor>();
-    for (const module of this.modules) {
-      const y = module.forward(x, options);
+    for (const [module, y] of results) {
       for (const { part, begin, end } of partRows(module.spec)) {
         outputs.set(part.name, module.spec.parts.length > 1 ? y.columns(begin, end) : y);
       }
     }
     return this.names.map((name) => outputs.get(name) as Tensor);
-  }
-
-  /** The output of a group of one. */
-  forwardOne(x: Tensor, options: LinearOptions = {}): Tensor {
-    return this.forward(x, options)[0] as Tensor;
   }
 }

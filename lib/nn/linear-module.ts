@@ -1,6 +1,7 @@
 import type { DType } from '../native';
 import type { Activation } from '../ops';
 import type { Tensor } from '../tensor';
+import type { LinearInput } from './linear-input';
 import type { Module } from './module';
 
 /** One linear layer of a checkpoint. Several that share an input may be held as one matrix. */
@@ -30,6 +31,8 @@ export interface LinearModule extends Module {
   readonly spec: LinearSpec;
   /** x float[T, inFeatures] to [T, sum of the parts' outFeatures]. */
   forward(x: Tensor, options?: LinearOptions): Tensor;
+  /** The same with the steps that make x, by classes that can fuse them with their own. */
+  forwardFrom?(input: LinearInput, options?: LinearOptions): Tensor;
 }
 
 export function outFeatures({ parts }: LinearSpec): number {

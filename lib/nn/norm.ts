@@ -21,6 +21,11 @@ abstract class Norm implements Module {
 
   abstract forward(x: Tensor, residual?: Tensor): Tensor;
 
+  /** What an op needs that computes an RMS norm itself; undefined for norms of another kind. */
+  get rms(): { weight: Tensor; eps: number } | undefined {
+    return undefined;
+  }
+
   get parameters(): number {
     return this.own.reduce((sum, parameter) => sum + parameter.parameters, 0);
   }
@@ -53,6 +58,11 @@ export class RmsNorm extends Norm {
   forward(x: Tensor, residual?: Tensor): Tensor {
     const [weight] = this.own as [Parameter];
     return ops.rmsNorm(x, weight.tensor, { eps: this.eps, residual });
+  }
+
+  override get rms(): { weight: Tensor; eps: number } {
+    const [weight] = this.own as [Parameter];
+    return { weight: weight.tensor, eps: this.eps };
   }
 }
 

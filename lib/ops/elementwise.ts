@@ -15,6 +15,13 @@ export function siluMul(gate: Tensor, up: Tensor): Tensor {
   return out;
 }
 
+/** The gated activation of BitNet b1.58 2B4T: max(gate, 0)^2 * up, float[T, I]. Overflows f16. */
+export function relu2Mul(gate: Tensor, up: Tensor): Tensor {
+  const out = gate.device.empty(gate.dtype, [...gate.shape]);
+  gate.device.run('relu2_mul', [gate, up, out]);
+  return out;
+}
+
 /** Multiplies column k of x float[T, K] by scale[k] (f32[K]), in place. */
 export function scaleColumns(x: Tensor, scale: Tensor): Tensor {
   x.device.run('scale_columns', [x, scale]);

@@ -5,8 +5,8 @@
 // counts as x = 0. Without order P = K and position p is column p. The last group may be short.
 // activation: 0 none, 1 relu. M is any.
 // x float[M, K], codes u8[N, bytes] and for 3 bits high u8[N, bytes] as gptq_layout.h says,
-// scales float[N, G], zeros u8[N, G], bias float[N], out[M, N] of the dtype of x, or f32. Rows of
-// out may be spaced apart: layers with the same input can write side by side.
+// scales float[N, G], zeros u8[N, G], all below 2^bits, bias float[N], out[M, N] of the dtype of x,
+// or f32. Rows of out may be spaced apart: layers with the same input can write side by side.
 // On the CPU x is f32; scales and bias may be of any float dtype on every back end.
 #pragma once
 

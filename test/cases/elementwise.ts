@@ -13,22 +13,26 @@ const add: OpCase[] = [[1], [7], [3, 64], [2, 3, 1031]].map((shape, seed) => ({
   hidden: FLOATS,
 }));
 
-const siluMul: OpCase[] = [
-  { rows: 1, cols: 1 },
-  { rows: 3, cols: 33 },
-  { rows: 5, cols: 128, rowStride: 256 },
-  { rows: 2, cols: 1001, rowStride: 2003 },
-].map(({ rows, cols, rowStride }) => ({
-  name: `silu_mul ${rows} x ${cols}${rowStride ? `, rows ${rowStride} apart` : ''}`,
-  op: 'silu_mul',
-  tensors: {
-    gate: { ...input('hidden', [rows, cols], normal(cols, 4)), ...(rowStride && { rowStride }) },
-    up: { ...input('hidden', [rows, cols], normal(cols + 1)), ...(rowStride && { rowStride }) },
-    out: output('hidden', [rows, cols]),
-  },
-  attrs: {},
-  hidden: FLOATS,
-}));
+const gatedMul = (op: string): OpCase[] =>
+  [
+    { rows: 1, cols: 1 },
+    { rows: 3, cols: 33 },
+    { rows: 5, cols: 128, rowStride: 256 },
+    { rows: 2, cols: 1001, rowStride: 2003 },
+  ].map(({ rows, cols, rowStride }) => ({
+    name: `${op} ${rows} x ${cols}${rowStride ? `, rows ${rowStride} apart` : ''}`,
+    op,
+    tensors: {
+      gate: { ...input('hidden', [rows, cols], normal(cols, 4)), ...(rowStride && { rowStride }) },
+      up: { ...input('hidden', [rows, cols], normal(cols + 1)), ...(rowStride && { rowStride }) },
+      out: output('hidden', [rows, cols]),
+    },
+    attrs: {},
+    hidden: FLOATS,
+  }));
+
+const siluMul = gatedMul('silu_mul');
+const relu2Mul = gatedMul('relu2_mul');
 
 siluMul.push({
   name: 'silu_mul of extremes',
@@ -40,6 +44,18 @@ siluMul.push({
   },
   attrs: {},
   hidden: FLOATS,
+});
+
+relu2Mul.push({
+  name: 'relu2_mul beyond the range of fp16',
+  op: 'relu2_mul',
+  tensors: {
+    gate: input('hidden', [1, 6], values(300, -300, 0, 1e4, Number.NaN, -0.5)),
+    up: input('hidden', [1, 6], values(2, 2, 2, -3, 1, 1)),
+    out: output('hidden', [1, 6]),
+  },
+  attrs: {},
+  hidden: ['f32', 'bf16'],
 });
 
 const scaleColumns: OpCase[] = [
@@ -136,6 +152,7 @@ norms.push(norm(3, 100, true, 'layer_norm', false));
 export const elementwiseCases: readonly OpCase[] = [
   ...add,
   ...siluMul,
+  ...relu2Mul,
   ...scaleColumns,
   ...cast,
   ...fillRandom,

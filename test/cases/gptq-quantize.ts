@@ -1,4 +1,7 @@
-import { HALVES, input, normal, ONE, type OpCase, output, update, values } from './op-case';
+import { type Fill, HALVES, input, normal, ONE, type OpCase, output, update } from './op-case';
+
+/** Values of a whole tensor; too many for the arguments of a call. */
+const listed = (values: readonly number[]): Fill => ({ kind: 'values', values });
 
 /** A symmetric matrix with a heavy diagonal of different sizes; `dead` inputs are always 0. */
 function hessian(k: number, dead: readonly number[] = []): number[] {
@@ -16,13 +19,15 @@ const hessianCases: OpCase[] = (
     [3, 17, 0.5, 0.25],
     [40, 64, 0.9, 0.1],
     [1030, 96, 0.3, 0.002],
+    [70, 200, 0, 0.5],
+    [33, 131, 0.5, 0.1],
   ] as const
 ).map(([m, k, keep, scale]) => ({
   name: `gptq_hessian ${m} x ${k}`,
   op: 'gptq_hessian',
   tensors: {
     x: input('hidden', [m, k], normal(k)),
-    h: update('f32', [k, k], values(...hessian(k))),
+    h: update('f32', [k, k], listed(hessian(k))),
   },
   attrs: { keep, scale },
   hidden: HALVES,
@@ -35,12 +40,15 @@ const factorCases: OpCase[] = (
     [40, 1, 8, [3, 7]],
     [72, 2, 16, []],
     [100, 2, 32, [0, 99]],
+    [130, 1, 64, []],
+    [200, 0, 64, [64]],
+    [333, 2, 64, []],
   ] as const
 ).map(([k, ordering, groupSize, dead]) => ({
   name: `gptq_factor ${k}, ordering ${ordering}, groups of ${groupSize}`,
   op: 'gptq_factor',
   tensors: {
-    h: input('f32', [k, k], values(...hessian(k, dead))),
+    h: input('f32', [k, k], listed(hessian(k, dead))),
     factor: output('f32', [k, k]),
     order: output('i32', [k]),
     dead: output('u8', [k]),
@@ -73,7 +81,12 @@ interface Shape {
 function quantizeCase(shape: Shape): OpCase {
   const { bits, n, k, groupSize, sym = false, grouping = 0, mse = 0, plain = false } = shape;
   const groups = groupSize ? Math.ceil(k / groupSize) : 1;
-  const order = Array.from({ length: k }, (_, i) => (i * 37 + 5) % k);
+  const order = Array.from({ length: k }, (_, i) =>
+    // Groups backwards but kept together, or everything mixed.
+    grouping === 2
+      ? (groups - 1 - Math.floor(i / groupSize)) * groupSize + (i % groupSize)
+      : (i * 37 + 5) % k,
+  );
   const dead = order.map((i) => (i === 6 ? 1 : 0));
   const traits = [sym && 'sym', mse && 'search', plain && 'to nearest'].filter(Boolean);
   return {
@@ -85,9 +98,9 @@ function quantizeCase(shape: Shape): OpCase {
     op: 'gptq_quantize',
     tensors: {
       w: update('f32', [n, k], normal(n + k)),
-      factor: plain ? null : input('f32', [k, k], values(...factor(k))),
-      order: plain ? null : input('i32', [k], values(...order)),
-      dead: plain ? null : input('u8', [k], values(...dead)),
+      factor: plain ? null : input('f32', [k, k], listed(factor(k))),
+      order: plain ? null : input('i32', [k], listed(order)),
+      dead: plain ? null : input('u8', [k], listed(dead)),
       codes: output('u8', [n, k]),
       scales: output('f32', [n, groups]),
       zeros: output('u8', [n, groups]),
@@ -104,7 +117,12 @@ const quantizeCases: OpCase[] = [
   quantizeCase({ bits: 3, n: 5, k: 33, groupSize: 0 }),
   quantizeCase({ bits: 4, n: 17, k: 64, groupSize: 32, sym: true }),
   quantizeCase({ bits: 3, n: 8, k: 64, groupSize: 16, grouping: 1, mse: 2.4 }),
+  quantizeCase({ bits: 2, n: 8, k: 64, groupSize: 32, mse: 2.4 }),
   quantizeCase({ bits: 8, n: 3, k: 150, groupSize: 64 }),
+  quantizeCase({ bits: 4, n: 2, k: 300, groupSize: 0, sym: true }),
+  quantizeCase({ bits: 2, n: 130, k: 260, groupSize: 48 }),
+  quantizeCase({ bits: 3, n: 4, k: 390, groupSize: 200 }),
+  quantizeCase({ bits: 4, n: 34, k: 160, groupSize: 32, grouping: 2, sym: true }),
 ];
 
 export const gptqQuantizeCases: readonly OpCase[] = [

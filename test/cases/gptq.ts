@@ -133,6 +133,19 @@ const linear: OpCase[] = WIDTHS.flatMap((bits) => [
     order: [-1, ...mixed(64).slice(0, 50), -1, -1, ...mixed(64).slice(50)],
     bias: true,
   }),
+  // What CUDA's tensor-core kernels take: whole pieces of 128 positions, groups of as many, a short
+  // last group, one group for all.
+  linearGptqCase({ bits, m: 6, n: 100, k: 320, groupSize: 128, bias: true }),
+  linearGptqCase({ bits, m: 12, n: 136, k: 1152, groupSize: 256 }),
+  linearGptqCase({ bits, m: 64, n: 72, k: 384, groupSize: 384, wide: true }),
+  linearGptqCase({ bits, m: 65, n: 130, k: 256, groupSize: 128, bias: true, relu: true }),
+  linearGptqCase({ bits, m: 256, n: 264, k: 384, groupSize: 64, spacing: 520 }),
+  linearGptqCase({ bits, m: 37, n: 40, k: 256, groupSize: 32, order: mixed(256), wide: true }),
 ]);
 
-export const gptqCases: readonly OpCase[] = [...repack, ...linear];
+/** Every number of rows that a kernel for few rows treats by itself. */
+const fewRows: OpCase[] = Array.from({ length: 17 }, (_, i) =>
+  linearGptqCase({ bits: 4, m: i + 1, n: 24, k: 160, groupSize: 32 }),
+);
+
+export const gptqCases: readonly OpCase[] = [...repack, ...linear, ...fewRows];

@@ -1,4 +1,8 @@
 import { attentionCases } from './attention';
+import { attentionQuantizedCases } from './attention-quantized';
+import { bitLinearCases } from './bit-linear';
+import { bitnetCases } from './bitnet';
+import { bitnetQuantizeCases } from './bitnet-quantize';
 import { elementwiseCases, linearCases } from './elementwise';
 import { gptqCases } from './gptq';
 import { gptqQuantizeCases } from './gptq-quantize';
@@ -16,9 +20,13 @@ export const opCases: readonly OpCase[] = [
   ...linearCases,
   ...lookupCases,
   ...attentionCases,
+  ...attentionQuantizedCases,
   ...int8QuantizeCases,
   ...linearInt8Cases,
   ...exactInt8Cases,
+  ...bitnetCases,
+  ...bitnetQuantizeCases,
+  ...bitLinearCases,
   ...gptqCases,
   ...gptqQuantizeCases,
   ...sampleCases,

@@ -1,10 +1,52 @@
-import type { LlamaConfig, OptConfig } from '../../lib/checkpoint/config';
+import type { BitnetConfig, LlamaConfig, OptConfig } from '../../lib/checkpoint/config';
 import { parseConfig } from '../../lib/checkpoint/config';
 import { parseGenerationConfig } from '../../lib/checkpoint/generation-config';
 import { CheckpointError, UnsupportedError } from '../../lib/errors';
 
 const llama = (rest: object = {}) => parseConfig({ model_type: 'llama', ...rest }) as LlamaConfig;
 const opt = (rest: object = {}) => parseConfig({ model_type: 'opt', ...rest }) as OptConfig;
+
+describe('BitnetConfig', () => {
+  const bitnet = (rest: object) => parseConfig(rest) as BitnetConfig;
+
+  it('has the defaults of transformers, which are those of 2B4T', () => {
+    expect(bitnet({ model_type: 'bitnet' })).toMatchObject({
+      modelType: 'bitnet',
+      vocabSize: 128256,
+      hiddenSize: 2560,
+      intermediateSize: 6912,
+      numHiddenLayers: 30,
+      numAttentionHeads: 20,
+      numKeyValueHeads: 5,
+      headDim: 128,
+      rmsNormEps: 1e-5,
+      hiddenAct: 'relu2',
+      tieWordEmbeddings: false,
+      rope: { type: 'default', theta: 500000 },
+      naming: 'transformers',
+      quantization: undefined,
+    });
+  });
+
+  it('is bf16 whatever the weights were saved in', () => {
+    expect(bitnet({ model_type: 'bitnet', dtype: 'float16' }).dtype).toBe('bf16');
+  });
+
+  it('tells the 1bitLLM models, whose model_type is that of Llama', () => {
+    const raw = { model_type: 'llama', architectures: ['BitnetForCausalLM'], weight_bits: 1 };
+    expect(bitnet({ ...raw, input_bits: 8, hidden_size: 3200 })).toMatchObject({
+      modelType: 'bitnet',
+      numKeyValueHeads: 32,
+      headDim: 100,
+      hiddenAct: 'silu',
+      rope: { type: 'default', theta: 10000 },
+      naming: '1bitLLM',
+      quantization: { quant_method: 'bitnet', quantization_mode: 'online' },
+    });
+    expect(() => bitnet({ ...raw, input_bits: 4 })).toThrow(/input_bits '4' is not supported/);
+    expect(parseConfig({ ...raw, architectures: ['LlamaForCausalLM'] }).modelType).toBe('llama');
+  });
+});
 
 describe('LlamaConfig', () => {
   it('has the defaults of transformers', () => {

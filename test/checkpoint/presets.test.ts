@@ -1,4 +1,9 @@
-import type { LlamaConfig, ModelConfig, OptConfig } from '../../lib/checkpoint/config';
+import type {
+  BitnetConfig,
+  LlamaConfig,
+  ModelConfig,
+  OptConfig,
+} from '../../lib/checkpoint/config';
 import { PRESET_NAMES, presetConfig } from '../../lib/checkpoint/presets';
 import { OptionsError } from '../../lib/errors';
 
@@ -40,6 +45,16 @@ it.each([
   expect(parameters(presetConfig(name))).toBe(count);
 });
 
+it('bitnet-2b-4t has the published shape', () => {
+  const config = presetConfig('bitnet-2b-4t') as BitnetConfig;
+  const { hiddenSize, intermediateSize, numHiddenLayers, headDim, numKeyValueHeads } = config;
+  const attention = 2 * hiddenSize * (hiddenSize + numKeyValueHeads * headDim);
+  const linear = numHiddenLayers * (attention + 3 * hiddenSize * intermediateSize);
+  expect(linear).toBe(2_084_044_800);
+  expect(config.vocabSize * hiddenSize).toBe(328_335_360);
+  expect(config).toMatchObject({ dtype: 'bf16', hiddenAct: 'relu2', tieWordEmbeddings: true });
+});
+
 it.each([
   ['opt-66b', 66e9],
   ['opt-175b', 175e9],
@@ -48,7 +63,7 @@ it.each([
 });
 
 it('refuses an unknown name', () => {
-  expect(PRESET_NAMES).toHaveLength(12);
+  expect(PRESET_NAMES).toHaveLength(13);
   expect(() => presetConfig('gpt-5')).toThrow(OptionsError);
   expect(() => presetConfig('toString')).toThrow(/use one of llama-2-7b/);
 });

@@ -64,8 +64,8 @@ export class TinyModel implements CausalLM {
       const project = (weight: Tensor, input = normed) => ops.linear(input, weight, undefined);
       const [q, k, v] = [project(layer.q), project(layer.k), project(layer.v)];
       const cache = batch.cache[i] as ops.LayerCache;
-      ops.cacheAppend(q, k, v, { ...batch, rope: this.#rope, cache });
-      const mixed = ops.attention(q, { ...batch, cache, scale: HEAD_DIM ** -0.5 });
+      const where = { ...batch, rope: this.#rope, cache, scale: HEAD_DIM ** -0.5 };
+      const mixed = ops.attend(q, k, v, where);
       normed = norm(project(layer.o, mixed));
       const gated = ops.siluMul(project(layer.gate), project(layer.up));
       normed = norm(project(layer.down, gated));

@@ -11,6 +11,14 @@ import {
 
 export const GOLDEN_MODELS = ['llama-gqa', 'llama3-rope', 'opt', 'opt-350m-style'] as const;
 
+/** Golden checkpoints in GPTQ's format. */
+export const GPTQ_MODELS = [
+  'gptq-2bit-g32-asym-v2',
+  'gptq-3bit-g32-desc_act-asym-v2',
+  'gptq-4bit-g64-desc_act-v1',
+  'gptq-8bit-g32-sym-v1',
+] as const;
+
 /** Loads a golden checkpoint, runs `use`, and frees it. */
 export async function withGolden<T>(
   name: string,

@@ -3,14 +3,7 @@ import { join } from 'node:path';
 import { AutoModelForCausalLM } from '../../lib';
 import { LinearGptq } from '../../lib/quant/gptq';
 import { expectedIn, goldenFolder, relativeError } from '../support/golden';
-import { greedy } from './golden-models';
-
-const COMMITTED = [
-  'gptq-2bit-g32-asym-v2',
-  'gptq-3bit-g32-desc_act-asym-v2',
-  'gptq-4bit-g64-desc_act-v1',
-  'gptq-8bit-g32-sym-v1',
-];
+import { GPTQ_MODELS, greedy } from './golden-models';
 
 /** More of the same, too large to commit: they are used where they lie beside the checkout. */
 const BESIDE = [
@@ -46,7 +39,7 @@ function checkpointTests(folder: string): void {
   });
 }
 
-describe.each(COMMITTED)('%s on the CPU', (name) => checkpointTests(goldenFolder(name)));
+describe.each(GPTQ_MODELS)('%s on the CPU', (name) => checkpointTests(goldenFolder(name)));
 
 const present = existsSync(shared);
 (present ? describe.each : describe.skip.each)(BESIDE)(

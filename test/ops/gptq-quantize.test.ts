@@ -201,6 +201,7 @@ describe('as a plain implementation in double precision', () => {
     ['group-aware order', { ordering: 2, grouping: 2 }],
     ['group-aware order with a tail', { ordering: 2, grouping: 2, groupSize: 48 }],
     ['range search', { mse: 2.4, bits: 3, sym: false }],
+    ['range and zero point search', { mse: 2.4, bits: 2, sym: false }],
     ['more damping', { damp: 0.1, bits: 2 }],
   ])('%s', (_, change) => {
     const { weight, hessian } = randomLayer(24, 160);

@@ -9,6 +9,8 @@ export interface Variant {
   tensors?: (tensors: Tensors) => void;
   /** Laid over `quantization_config`; undefined removes a key. */
   quantization?: Record<string, unknown>;
+  /** Laid over the rest of config.json. */
+  config?: Record<string, unknown>;
   /** No `quantization_config` at all. */
   bare?: boolean;
 }
@@ -17,13 +19,14 @@ export interface Variant {
 export async function gptqVariant(
   folders: Folders,
   golden: string,
-  { tensors: change, quantization, bare = false }: Variant,
+  { tensors: change, quantization, config: fields, bare = false }: Variant,
 ): Promise<string> {
   const origin = goldenFolder(golden);
   const tensors = readTensors(join(origin, 'model.safetensors'));
   change?.(tensors);
   const text = readFileSync(join(origin, 'config.json'), 'utf8');
-  const { quantization_config: own, ...config } = JSON.parse(text) as Record<string, object>;
+  const { quantization_config: own, ...rest } = JSON.parse(text) as Record<string, object>;
+  const config = { ...rest, ...fields };
   const folder = folders.path();
   await writeFolder(
     folder,

@@ -2,14 +2,15 @@ import { createHash } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 
 export const COMMIT = 'a'.repeat(40);
 /** Larger files are LFS files, named by their SHA-256. */
 const LFS_BYTES = 1000;
 
-/** A small Hugging Face hub on this machine, with one model in it. */
+/** A small Hugging Face hub on this machine, with one repository in it. */
 export class HubServer {
-  readonly model = 'org/model';
+  readonly model: string;
   readonly files = new Map<string, Buffer>();
   /** Sizes that the listing claims, where they are not those of the files. */
   readonly claimedSizes = new Map<string, number>();
@@ -26,9 +27,16 @@ export class HubServer {
   stall = false;
   /** Changes the contents on the way. */
   corrupt = false;
+  /** Branches and tags. */
+  readonly revisions = ['main', 'refs/pr/1'];
   /** Requests so far: `GET path [range]`. */
   readonly log: string[] = [];
   readonly #server: Server = createServer((request, response) => this.#answer(request, response));
+
+  /** @param model name of the repository, which may also be a dataset */
+  constructor(model = 'org/model') {
+    this.model = model;
+  }
 
   async start(): Promise<void> {
     await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
@@ -59,12 +67,13 @@ export class HubServer {
     const path = decodeURIComponent(new URL(request.url as string, 'http://x').pathname);
     const { range, authorization } = request.headers;
     this.log.push(`${path}${range ? ` ${range}` : ''}`);
-    const [, kind, rest = ''] = path.match(/\/(revision|tree|resolve)\/(.*)$/) ?? [];
+    const [, kind, rest = ''] = path.match(/\/(revision|tree|resolve|paths-info)\/(.*)$/) ?? [];
     const refusal = this.#refusal(path, authorization, kind === 'revision' ? rest : undefined);
     if (refusal) refuse(response, ...refusal);
     else if (kind === 'revision') {
       json(response, { _id: '1', id: this.model, sha: this.commit, gated: false });
     } else if (kind === 'tree') json(response, this.#tree());
+    else if (kind === 'paths-info') void this.#sendPaths(request, response);
     else this.#sendFile(response, rest.replace(`${this.commit}/`, ''), range);
   }
 
@@ -73,7 +82,7 @@ export class HubServer {
     if (this.gatedBy && authorization !== `Bearer ${this.gatedBy}`) {
       return [authorization ? 403 : 401, 'GatedRepo'];
     }
-    if (revision && !['main', 'refs/pr/1', this.commit].includes(revision)) {
+    if (revision && ![...this.revisions, this.commit].includes(revision)) {
       return [404, 'RevisionNotFound'];
     }
     return undefined;
@@ -94,6 +103,14 @@ export class HubServer {
       return { type: 'file', path, size, oid: size > LFS_BYTES ? 'f'.repeat(40) : oid, ...lfs };
     });
     return [...files, { type: 'directory', path: 'original', size: 0, oid: 'd'.repeat(40) }];
+  }
+
+  async #sendPaths(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { paths } = JSON.parse(await text(request)) as { paths: string[] };
+    json(
+      response,
+      this.#tree().filter((entry) => paths.includes((entry as { path: string }).path)),
+    );
   }
 
   #send(response: ServerResponse, bytes: Buffer, range: string | undefined): void {

@@ -11,6 +11,11 @@ export const siluMul: Reference = (inputs) => {
   return { out: gate.map((g, i) => (g / (1 + Math.exp(-g))) * (up[i] as number)) };
 };
 
+export const relu2Mul: Reference = (inputs) => {
+  const { data: up } = given(inputs, 'up');
+  return { out: given(inputs, 'gate').data.map((g, i) => Math.max(g, 0) ** 2 * (up[i] as number)) };
+};
+
 export const scaleColumns: Reference = (inputs) => {
   const x = given(inputs, 'x');
   const { data: scale } = given(inputs, 'scale');

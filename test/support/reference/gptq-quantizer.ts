@@ -5,7 +5,7 @@
 import { roundEven } from '../half';
 
 // Jest looks globals up through its sandbox, which is slow in a loop.
-const { abs, floor, max, min, sqrt } = Math;
+const { abs, ceil, floor, max, min, sqrt } = Math;
 
 export type Matrix = number[][];
 
@@ -111,13 +111,21 @@ export function plainGrid(values: readonly number[], options: GridOptions): Grid
   if (!options.mse) return whole;
   let [best, least] = [whole, Number.POSITIVE_INFINITY];
   for (let i = 0; i < 80; i++) {
-    const grid = gridOf(low * (1 - i / 100), high * (1 - i / 100), options);
-    let error = 0;
-    for (const value of values) {
-      const rounded = grid.scale * (codeOf(value, grid, options.bits) - grid.zero);
-      error += abs(rounded - value) ** options.mse;
+    const part = 1 - i / 100;
+    const grid = gridOf(low * part, high * part, options);
+    // With 2 bits and a free zero point, rounding it is often not the best choice.
+    const exact = (-low * part) / grid.scale;
+    const other = grid.zero === floor(exact) ? ceil(exact) : floor(exact);
+    const both = options.bits === 2 && !options.sym;
+    for (const zero of both ? [grid.zero, other] : [grid.zero]) {
+      const candidate = { ...grid, zero };
+      let error = 0;
+      for (const value of values) {
+        const rounded = grid.scale * (codeOf(value, candidate, options.bits) - zero);
+        error += abs(rounded - value) ** options.mse;
+      }
+      if (error < least) [best, least] = [candidate, error];
     }
-    if (error < least) [best, least] = [grid, error];
   }
   return best;
 }

@@ -2,8 +2,26 @@ import type { OpCase } from '../../cases/op-case';
 import { rounded } from '../half';
 import { hostTensor } from '../host-tensor';
 import { dtypeOf, type Outputs, type RunDTypes, roundingOf, trimmed } from '../run-case';
-import { attention, cacheAppend } from './attention';
-import { add, cast, layerNorm, linear, rmsNorm, scaleColumns, siluMul } from './elementwise';
+import { attention, cacheAppend, decodeAttention } from './attention';
+import { attentionQuantized, cacheAppendQuantized } from './attention-quantized';
+import { bitLinear } from './bit-linear';
+import {
+  bitnetAbsmean,
+  bitnetQuantize,
+  bitnetRepack,
+  bitnetTernarize,
+  linearBitnet,
+} from './bitnet';
+import {
+  add,
+  cast,
+  layerNorm,
+  linear,
+  relu2Mul,
+  rmsNorm,
+  scaleColumns,
+  siluMul,
+} from './elementwise';
 import { gptqFactor, gptqHessian, gptqQuantize, gptqRepack, linearGptq } from './gptq';
 import { int8ColumnError, int8Quantize, linearInt8 } from './int8';
 import {
@@ -20,9 +38,17 @@ import type { Reference } from './types';
 export const references: Readonly<Record<string, Reference>> = {
   add,
   attention,
+  attention_quantized: attentionQuantized,
+  bit_linear: bitLinear,
+  bitnet_absmean: bitnetAbsmean,
+  bitnet_quantize: bitnetQuantize,
+  bitnet_repack: bitnetRepack,
+  bitnet_ternarize: bitnetTernarize,
   cache_append: cacheAppend,
+  cache_append_quantized: cacheAppendQuantized,
   cast,
   decode_advance: decodeAdvance,
+  decode_attention: decodeAttention,
   embedding,
   fill_random: fillRandom,
   gather_columns: gatherColumns,
@@ -35,8 +61,10 @@ export const references: Readonly<Record<string, Reference>> = {
   int8_quantize: int8Quantize,
   layer_norm: layerNorm,
   linear,
+  linear_bitnet: linearBitnet,
   linear_gptq: linearGptq,
   linear_int8: linearInt8,
+  relu2_mul: relu2Mul,
   rms_norm: rmsNorm,
   sample,
   scale_columns: scaleColumns,
