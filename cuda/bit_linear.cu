@@ -2,7 +2,6 @@
 // linear_bitnet with the codes in the workspace.
 #include "../src/ops/bit_linear.h"
 
-#include <cstdlib>
 #include <string>
 
 #include "bitnet/linear_bitnet.h"
@@ -15,12 +14,6 @@ namespace fewbit::cuda {
 namespace {
 
 using namespace ops::bit_linear;
-
-// More rows are quantized faster by a block each than by all blocks in turn.
-int64_t max_fused_rows() {
-  const char* n = std::getenv("FEWBIT_B2_FUSED");
-  return n ? std::atoi(n) : 2;
-}
 
 constexpr size_t aligned(int64_t bytes) { return static_cast<size_t>(bytes + 255) / 256 * 256; }
 
@@ -88,9 +81,7 @@ void run(const OpCall& call, Context& context) {
   const bitnet::Quantize q = quantize_of(call);
   const bitnet::Product p = product_of(call, q, context);
   if (p.rows == 0) return;
-  if (p.columns > 0 && p.rows <= max_fused_rows() && bitnet::multiply_quantizing(p, q, context)) {
-    return;
-  }
+  if (p.columns > 0 && bitnet::multiply_quantizing(p, q, context)) return;
   bitnet::quantize(q, context);
   bitnet::multiply(p, context);
 }

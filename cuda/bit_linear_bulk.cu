@@ -1,4 +1,4 @@
-// bit_linear for few rows on sm_90: quantization and product in one kernel, see
+// bit_linear for one row on sm_90: quantization and product in one kernel, see
 // bitnet/bulk_matmul.cuh.
 #include "bitnet/bulk_layout.cuh"
 #include "bitnet/linear_bitnet.h"
@@ -8,29 +8,25 @@ namespace fewbit::cuda::bitnet {
 
 namespace {
 
-template <class T, int Held>
+template <class T, int Held, int Teams>
 bool launch_quantizing(const Product& p, const Quantize& q, Context& context) {
-  using Source = QuantizedRows<T, Held>;
-  const Source source{q, context.zeroed->words()};
-  const int64_t bytes = Source::bytes(q);
-  using Layout = BulkLayout<Source, 16, 1, 4>;
-  return Layout::try_launch(p, source, bytes, kHalfSharedBytes, context) ||
-         Layout::try_launch(p, source, bytes, kMaxSharedBytes, context);
+  using Source = QuantizedRow<T, Held>;
+  return launch_bulk<16, Teams>(p, Source{q, context.zeroed->words()}, Source::bytes(q), context);
 }
 
 }  // namespace
 
 bool multiply_quantizing(const Product& p, const Quantize& q, Context& context) {
-  if (context.properties.major < 9 || p.depth == 0 || p.rows > 8 || !vectors_fit(q)) return false;
+  if (context.properties.major < 9 || p.rows != 1 || p.depth == 0 || !vectors_fit(q)) return false;
+  constexpr int64_t kChunkColumns = kBulkThreads * kChunk;
   bool launched = false;
   with_float(q.dtype, [&](auto zero) {
     using T = decltype(zero);
     if constexpr (sizeof(T) == 2) {
-      constexpr int64_t kChunkColumns = kBulkThreads * kChunk;
       if (q.padded_cols <= kChunkColumns) {
-        launched = launch_quantizing<T, 1>(p, q, context);
+        launched = launch_quantizing<T, 1, 4>(p, q, context);
       } else if (q.padded_cols <= 2 * kChunkColumns) {
-        launched = launch_quantizing<T, 2>(p, q, context);
+        launched = launch_quantizing<T, 2, 2>(p, q, context);
       }
     }
   });

@@ -19,8 +19,8 @@ using int8::Quantize;
 // What a block of quantize_rows may keep of its rows, so that kRowBlocks fit on a multiprocessor.
 constexpr size_t kMaxCachedBytes = 100 * 1024;
 // Beyond this a cluster takes longer to search x than a grid needs to meet; and what it may keep.
-constexpr int64_t kMaxClusterValues = 300 * 1000;
-constexpr int64_t kMaxClusterRows = 64;
+constexpr int64_t kMaxClusterValues = 200 * 1000;
+constexpr int64_t kMaxClusterRows = 48;
 constexpr size_t kMaxClusterBytes = 160 * 1024;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }

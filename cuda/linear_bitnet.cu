@@ -1,7 +1,6 @@
 // The matrix product of a BitLinear layer: checks a call and chooses how to compute it.
 #include "../src/ops/linear_bitnet.h"
 
-#include <cstdlib>
 #include <string>
 
 #include "bitnet/linear_bitnet.h"
@@ -17,11 +16,19 @@ namespace {
 // The sums are exact and all kernels finish alike: the choice changes no bit.
 enum class Way { Bulk, Tiles, Streaming };
 
+// Above that, many small blocks beat one per multiprocessor.
+constexpr int64_t kMaxBulkBytes = int64_t{16} << 20;
+constexpr int64_t kMaxBulkRows = 8;
+// Between those and more rows: as long as X is small next to the weights.
+constexpr int64_t kMaxStreamRows = 16;
+constexpr int64_t kMaxStreamColumns = 10240;
+
 Way way_of(const Product& p, const Context& context) {
-  if (const char* way = std::getenv("FEWBIT_B2_WAY")) return static_cast<Way>(std::atoi(way));
-  if (p.depth == 0) return Way::Streaming;
-  if (bulk_available(p, context)) return Way::Bulk;
-  return tile_available(context) ? Way::Tiles : Way::Streaming;
+  if (p.depth == 0 || !tile_available(context)) return Way::Streaming;
+  if (p.rows <= kMaxBulkRows) {
+    return p.columns * p.row_bytes() <= kMaxBulkBytes ? Way::Bulk : Way::Streaming;
+  }
+  return p.rows <= kMaxStreamRows && p.columns < kMaxStreamColumns ? Way::Streaming : Way::Tiles;
 }
 
 Tuner::Key key_of(const Product& p) {
@@ -33,7 +40,6 @@ Tuner::Key key_of(const Product& p) {
 // Programs are captured when the model has been loaded; an eager call may follow the op that wrote
 // its weight.
 bool weights_settled(const Context& context) {
-  if (std::getenv("FEWBIT_B2_LATE")) return false;
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
   check(cudaStreamIsCapturing(context.stream, &status), "linear_bitnet");
   return status == cudaStreamCaptureStatusActive;
@@ -50,18 +56,15 @@ void multiply(const Product& p, Context& context) {
   if (p.rows == 0 || p.columns == 0) return;
   switch (way_of(p, context)) {
     case Way::Bulk:
-      return multiply_bulk(p, context);
-    case Way::Tiles: {
-      const char* forced = std::getenv("FEWBIT_B2_VARIANT");
-      return multiply_tiles(p,
-                            forced
-                                ? std::atoi(forced)
-                                : context.tuner.choice(key_of(p), suggest_tile_variant(p, context)),
+      if (multiply_bulk(p, context)) return;
+      break;
+    case Way::Tiles:
+      return multiply_tiles(p, context.tuner.choice(key_of(p), suggest_tile_variant(p, context)),
                             context);
-    }
     case Way::Streaming:
-      return multiply_streaming(p, context);
+      break;
   }
+  multiply_streaming(p, context);
 }
 
 }  // namespace bitnet

@@ -5,22 +5,16 @@
 
 namespace fewbit::cuda::bitnet {
 
-namespace {
-
-constexpr int kMaxRows = 16;
-
-}  // namespace
-
-bool bulk_available(const Product& p, const Context& context) {
-  if (context.properties.major < 9 || p.rows > kMaxRows || p.depth == 0) return false;
-  return p.rows <= 8 ? BulkLayout<StoredRows, 8, 1, 1>::fits(p, context, kMaxSharedBytes)
-                     : BulkLayout<StoredRows, 8, 2, 1>::fits(p, context, kMaxSharedBytes);
-}
-
-void multiply_bulk(const Product& p, Context& context) {
-  const bool launched = p.rows <= 8 ? launch_bulk<1>(p, StoredRows{}, 0, context)
-                                    : launch_bulk<2>(p, StoredRows{}, 0, context);
-  if (!launched) throw Error("ERR_FEWBIT_SHAPE", "linear_bitnet: no layout");
+bool multiply_bulk(const Product& p, Context& context) {
+  if (context.properties.major < 9 || p.rows > kBulkRows || p.depth == 0) return false;
+  const int64_t bytes = StoredRows::bytes(p);
+  const StoredRows source;
+  // Long rows are split among more warps; large shares keep more stages at work.
+  const int64_t share = bulk_share(p, context);
+  if (p.depth > 4096 && share <= 32 && launch_bulk<32, 1>(p, source, bytes, context)) return true;
+  if (p.depth > 4096 && launch_bulk<32, 2>(p, source, bytes, context)) return true;
+  if (share > 32 && launch_bulk<16, 4>(p, source, bytes, context)) return true;
+  return launch_bulk<16, 2>(p, source, bytes, context);
 }
 
 }  // namespace fewbit::cuda::bitnet

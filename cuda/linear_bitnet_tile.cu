@@ -44,8 +44,9 @@ constexpr Variant variant() {
 }
 
 constexpr Variant kVariants[] = {
-    variant<32, 1>(), variant<32, 2>(),  variant<32, 4>(),  variant<64, 1>(),  variant<64, 2>(),
-    variant<64, 4>(), variant<128, 1>(), variant<128, 2>(), variant<128, 4>(), variant<256, 1>(),
+    variant<32, 1>(),  variant<32, 2>(),  variant<32, 4>(),  variant<64, 1>(),
+    variant<64, 2>(),  variant<64, 4>(),  variant<128, 1>(), variant<128, 2>(),
+    variant<128, 4>(), variant<160, 1>(), variant<192, 1>(), variant<256, 1>(),
 };
 
 bool fits(const Variant& variant, const Product& p) {

@@ -2,7 +2,6 @@
 #include "../src/ops/linear_gptq.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "common/convert.cuh"
 #include "common/cuda_op.h"
@@ -21,6 +20,8 @@ using gptq::LinearGptq;
 enum class Way { Streaming, Fused, Dense };
 constexpr int64_t kMaxStreamRows = 64;
 constexpr int64_t kMaxStreamRowsOnHopper = 16;
+// From here on dequantizing once and leaving the product to the library is as fast or faster.
+constexpr int64_t kMinDenseRows = 2048;
 
 // Whether x has to be copied: into the order of the positions, or because its rows do not begin at
 // multiples of 16 bytes.
@@ -69,9 +70,7 @@ LinearGptq linear_of(const OpCall& call) {
 bool nothing_to_do(const LinearGptq& linear) { return linear.rows == 0 || linear.weight.rows == 0; }
 
 Way way_of(const LinearGptq& linear, const Context& context) {
-#ifdef FEWBIT_LAB
-  if (const char* v = getenv("FEWBIT_GPTQ_WAY")) return static_cast<Way>(atoi(v));
-#endif
+  if (linear.rows >= kMinDenseRows && context.cublaslt) return Way::Dense;
   if (linear.rows > kMaxStreamRowsOnHopper && gptq::fused_fits(linear, context)) return Way::Fused;
   if (!gptq::stream_fits(linear, context)) return Way::Dense;
   return linear.rows <= kMaxStreamRows || !context.cublaslt ? Way::Streaming : Way::Dense;
@@ -106,7 +105,9 @@ void prepare(const OpCall& call, Context& context) {
   if (nothing_to_do(linear)) return;
   switch (way_of(linear, context)) {
     case Way::Streaming:
-      return;
+      return context.tuner.tune(
+          key_of(linear), gptq::stream_variants(linear),
+          [&](int variant) { gptq::multiply_streaming(linear, variant, context); }, context);
     case Way::Fused:
       return context.tuner.tune(
           key_of(linear), gptq::fused_variants(linear, context),
@@ -127,7 +128,9 @@ void run(const OpCall& call, Context& context) {
   }
   switch (way_of(linear, context)) {
     case Way::Streaming:
-      return gptq::multiply_streaming(linear, context);
+      return gptq::multiply_streaming(
+          linear, context.tuner.choice(key_of(linear), gptq::suggest_stream_variant(linear)),
+          context);
     case Way::Fused:
       return gptq::multiply_fused(
           linear,

@@ -2,6 +2,7 @@
 #include "common/convert.cuh"
 #include "common/dependency.cuh"
 #include "common/launch.h"
+#include "gptq/codes.cuh"
 #include "gptq/linear_gptq.h"
 
 namespace fewbit::cuda::gptq {
@@ -11,18 +12,25 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kPositions = 8;  // per thread: 16 bytes of the result
 
-// Code of a position within its row's planes.
+// The codes of kPositions neighbouring positions of a row, as floats.
 template <int Bits>
-__device__ __forceinline__ uint32_t code_at(const uint8_t* low, const uint8_t* high, int position) {
-  constexpr int kWidth = Bits == 3 ? 2 : Bits, kPerWord = 32 / kWidth;
-  const uint32_t word = reinterpret_cast<const uint32_t*>(low)[position / kPerWord];
-  const int index = position % kPerWord;
-  uint32_t code = word >> ops::gptq::field_shift(index, kWidth) & ((1u << kWidth) - 1);
-  if (Bits == 3) {
-    const uint32_t top = reinterpret_cast<const uint32_t*>(high)[position / 32];
-    code |= (top >> ops::gptq::field_shift(position % 32, 1) & 1) << 2;
+__device__ __forceinline__ void load_codes(const uint8_t* low, const uint8_t* high, int begin,
+                                           float (&codes)[kPositions]) {
+  constexpr int kWidth = Bits == 3 ? 2 : Bits;
+  const auto* words = reinterpret_cast<const uint32_t*>(low);
+#pragma unroll
+  for (int i = 0; i < kPositions; i += 2) {
+    // Both positions of a pair lie at the same bits, one in each half of a word.
+    const int first = begin + i, index = first % (32 / kWidth) / 2;
+    uint32_t pair = words[first * kWidth / 32] >> (index * kWidth) & twice((1u << kWidth) - 1);
+    if constexpr (Bits == 3) {
+      const uint32_t top = reinterpret_cast<const uint32_t*>(high)[first / 32];
+      pair |= (top >> (first % 32 / 2) & twice(1)) << 2;
+    }
+    // 2^23 + code, whose low mantissa bits are the code.
+    codes[i] = __uint_as_float(0x4b000000u | (pair & 0xffffu));
+    codes[i + 1] = __uint_as_float(0x4b000000u | pair >> 16);
   }
-  return code;
 }
 
 template <class T, int Bits>
@@ -34,25 +42,22 @@ __global__ __launch_bounds__(kThreads) void dequantize_rows(const Weight w, int6
   const int begin = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) * kPositions;
   if (begin >= depth) return;
   const int64_t row = first + blockIdx.y;
-  const uint8_t* low = w.codes + row * w.row_bytes(Bits == 3 ? 2 : Bits);
-  const uint8_t* high = Bits == 3 ? w.high + row * w.row_bytes(1) : nullptr;
+  float codes[kPositions];
+  load_codes<Bits>(w.codes + row * w.row_bytes(Bits == 3 ? 2 : Bits),
+                   Bits == 3 ? w.high + row * w.row_bytes(1) : nullptr, begin, codes);
   const bool one_group = w.groups == 1 || w.group_size % kPositions == 0;
+  const auto positions = static_cast<int>(w.positions);
   Vector<T> values;
-  float scale = 0, zero = 0;
+  float scale = 0, offset = 0;
 #pragma unroll
   for (int i = 0; i < kPositions; ++i) {
     const int position = begin + i;
-    if (position >= w.positions) {
-      values.value[i] = T{};
-      continue;
-    }
-    if (i == 0 || !one_group) {
+    if ((i == 0 || !one_group) && position < positions) {
       const int64_t at = row * w.groups + position / w.group_size;
       scale = load_float(w.scales, w.scales_dtype, at);
-      zero = static_cast<float>(w.zeros[at]);
+      offset = 8388608.0f + static_cast<float>(w.zeros[at]);
     }
-    const float code = static_cast<float>(code_at<Bits>(low, high, position));
-    values.value[i] = from_float<T>(scale * (code - zero));
+    values.value[i] = position < positions ? from_float<T>(scale * (codes[i] - offset)) : T{};
   }
   store_vector(to + blockIdx.y * depth + begin, values);
 }

@@ -1,7 +1,5 @@
 // linear_gptq on sm_90a: the tile shapes of fused_matmul, and which of them fits a product.
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 
 #include "common/launch.h"
 #include "common/tensor_map.h"
@@ -73,16 +71,12 @@ void launch_for_rows(const LinearGptq& linear, const FusedVariant& variant, Cont
     case 128:
       return launch_fused<T, Bits, 128>(linear, variant, context);
     default:
-      return launch_fused<T, Bits, 256>(linear, variant, context);
+      if constexpr (Bits < 8) launch_fused<T, Bits, 256>(linear, variant, context);
   }
 }
 
 template <class T>
 void launch_for_bits(const LinearGptq& linear, const FusedVariant& variant, Context& context) {
-#ifdef FEWBIT_LAB
-  if constexpr (std::is_same_v<T, __half>) launch_for_rows<T, 4>(linear, variant, context);
-  return;
-#endif
   switch (linear.weight.bits) {
     case 2:
       return launch_for_rows<T, 2>(linear, variant, context);
@@ -105,8 +99,10 @@ int split_of(const LinearGptq& linear, const Context& context) {
   const int blocks = divide_up(linear.weight.rows, kFusedColumns) * divide_up(linear.rows, rows);
   const int resident = context.properties.multiProcessorCount * (rows <= 32 ? 2 : 1);
   const int steps = divide_up(linear.weight.positions, kTileDepth);
+  // Larger tiles exchange more than a further split saves.
+  const int most = rows <= 32 ? 8 : 2;
   int split = 1;
-  while (split < 8 && blocks * split * 2 <= resident && steps / (split * 2) >= kLeastSteps) {
+  while (split < most && blocks * split * 2 <= resident && steps / (split * 2) >= kLeastSteps) {
     split *= 2;
   }
   return split;
@@ -147,7 +143,11 @@ std::vector<int> fused_variants(const LinearGptq& linear, const Context& context
   for (int i = 0; i < static_cast<int>(std::size(kVariants)); ++i) {
     const FusedVariant& variant = kVariants[i];
     const bool wasteful = variant.batch_rows > smallest && (split > 1 || linear.rows <= smallest);
-    if (variant.split == split && variant.batch_rows >= smallest && !wasteful) fitting.push_back(i);
+    // Too few stages of this tile fit in shared memory.
+    const bool too_large = linear.weight.bits == 8 && variant.batch_rows == 256;
+    if (variant.split == split && variant.batch_rows >= smallest && !wasteful && !too_large) {
+      fitting.push_back(i);
+    }
   }
   return fitting;
 }
@@ -166,12 +166,7 @@ int suggest_fused_variant(const LinearGptq& linear, const Context& context) {
 }
 
 void multiply_fused(const LinearGptq& linear, int index, Context& context) {
-  FusedVariant variant = kVariants[index];
-#ifdef FEWBIT_LAB
-  if (const char* text = getenv("FEWBIT_GPTQ_F")) {
-    sscanf(text, "%d.%d.%d", &variant.batch_rows, &variant.split, &variant.multicast);
-  }
-#endif
+  const FusedVariant& variant = kVariants[index];
   with_half(linear.dtype, "linear_gptq: x",
             [&](auto zero) { launch_for_bits<decltype(zero)>(linear, variant, context); });
 }

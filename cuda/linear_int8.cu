@@ -138,7 +138,7 @@ void prepare(const OpCall& call, Context& context) {
     int8::Product timed = p;
     timed.outliers = nullptr;
     context.tuner.tune(
-        key_of(p), int8::fused_variants(p),
+        key_of(p), int8::fused_variants(p, context),
         [&](int variant) { int8::multiply_fused(timed, variant, context); }, context);
   } else if (way == Way::Library) {
     for_each_chunk(p, call.workspace, [&](const Product& product, int64_t) {

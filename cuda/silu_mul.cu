@@ -2,45 +2,19 @@
 #include "../src/ops/silu_mul.h"
 
 #include "common/cuda_op.h"
-#include "elementwise/map_rows.cuh"
+#include "elementwise/gated.cuh"
 
 namespace fewbit::cuda {
 namespace {
 
-template <class T>
-struct SiluMul {
-  static constexpr int kWidth = kVectorSize<T>;
-  const T* gate;
-  const T* up;
-  T* out;
-  int64_t gate_stride, up_stride, out_stride;
-
-  template <int Count>
-  __device__ void run(int64_t row, int64_t column) const {
-    const auto gates = load_pack<Count>(gate + row * gate_stride + column);
-    const auto ups = load_pack<Count>(up + row * up_stride + column);
-    Pack<T, Count> product;
-#pragma unroll
-    for (int i = 0; i < Count; ++i) {
-      const float g = to_float(gates.value[i]);
-      // Stays right where the exponential overflows: a division by infinity gives 0.
-      product.value[i] = from_float<T>(__fdividef(g, 1.0f + __expf(-g)) * to_float(ups.value[i]));
-    }
-    store_pack(out + row * out_stride + column, product);
-  }
+struct Silu {
+  // Stays right where the exponential overflows: a division by infinity gives 0.
+  static __device__ float of(float gate) { return __fdividef(gate, 1.0f + __expf(-gate)); }
 };
 
 void run(const OpCall& call, Context& context) {
   using namespace ops::silu_mul;
-  with_float(call[gate].dtype, [&](auto zero) {
-    using T = decltype(zero);
-    const SiluMul<T> body{call[gate].as<T>(),      call[up].as<T>(),      call[out].as<T>(),
-                          call[gate].row_stride(), call[up].row_stride(), call[out].row_stride()};
-    const bool aligned = vector_aligned(body.gate, body.gate_stride, sizeof(T)) &&
-                         vector_aligned(body.up, body.up_stride, sizeof(T)) &&
-                         vector_aligned(body.out, body.out_stride, sizeof(T));
-    map_rows("silu_mul", context, call[gate].rows(), call[gate].cols(), aligned, body);
-  });
+  multiply_gated<Silu>("silu_mul", call[gate], call[up], call[out], context);
 }
 
 const CudaOp op("silu_mul", run);

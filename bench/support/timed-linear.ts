@@ -69,7 +69,7 @@ export class TimedLinear {
           m,
           method,
           (seed) => bitnetWeight(device, dtype, shape, seed),
-          (x, weight) => ops.linearBitnet(ops.bitnetQuantize(x), weight),
+          (x, weight) => ops.bitLinear(x, weight),
           ({ codes, scales }) => [codes, scales],
         );
       case 'gptq':

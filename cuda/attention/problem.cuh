@@ -33,9 +33,11 @@ struct Problem {
 
   // Index, in rows of dim elements, of a key in the caches. Pages outside the cache are a caller's
   // error: they are held inside it, so that they cost a wrong result and no stray access.
-  __device__ uint32_t cache_row(int sequence, int kv_head, int key) const {
+  // past_l1 leaves no copy of the table behind in L1.
+  __device__ uint32_t cache_row(int sequence, int kv_head, int key, bool past_l1 = false) const {
     const int index = min(page_of(key), table_columns - 1);
-    const int entry = block_table[static_cast<int64_t>(sequence) * table_columns + index];
+    const int32_t* at = block_table + static_cast<int64_t>(sequence) * table_columns + index;
+    const int entry = past_l1 ? __ldcg(at) : *at;
     const int page = min(max(entry, 0), pages - 1);
     return (static_cast<uint32_t>(page) * kv_heads + kv_head) * page_size + key -
            page_of(key) * page_size;

@@ -11,7 +11,6 @@ namespace fewbit::cuda::attention {
 
 constexpr int kSplitWarps = 4;
 constexpr int kSplitThreads = kSplitWarps * 32;
-constexpr int kTileKeys = 16;    // that one warp treats at a time
 constexpr int kTileHeads = 8;    // that one block treats
 constexpr int kMaxCluster = 16;  // splits that join in a cluster
 constexpr int kMaxSplits = 64;   // splits that join through the workspace

@@ -16,13 +16,13 @@ void prepare(const Product& product, Context& context);
 // Whether kernels may read weights before the kernels before them have ended.
 bool weights_settled(const Context& context);
 
-// bit_linear_bulk.cu: both ops in one kernel, for few rows on compute capability 9.0 and later. False
-// when the shapes do not suit; nothing was launched then.
+// bit_linear_bulk.cu: quantization and product of one row in one kernel, for compute capability 9.0
+// and later. False when the shapes do not suit; nothing was launched then.
 bool multiply_quantizing(const Product& product, const Quantize& quantize, Context& context);
 
-// linear_bitnet_bulk.cu: few rows at memory speed, for compute capability 9.0 and later.
-bool bulk_available(const Product& product, const Context& context);
-void multiply_bulk(const Product& product, Context& context);
+// linear_bitnet_bulk.cu: up to eight rows at memory speed, for compute capability 9.0 and later. False
+// when the shape does not suit; nothing was launched then.
+bool multiply_bulk(const Product& product, Context& context);
 
 // linear_bitnet_stream.cu: right for any number of rows on any device.
 void multiply_streaming(const Product& product, Context& context);

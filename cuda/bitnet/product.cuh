@@ -46,4 +46,11 @@ struct Product {
   }
 };
 
+// What rows of X bring to their results.
+template <int Rows>
+struct RowTerms {
+  float scale[Rows];
+  int32_t code_sum[Rows];
+};
+
 }  // namespace fewbit::cuda::bitnet

@@ -1,5 +1,5 @@
-// Where bulk_matmul finds the codes of X: as bitnet_quantize left them, or made by every block for
-// itself.
+// Where bulk_matmul gets the codes of X from: as bitnet_quantize left them, or made by every block
+// for itself. Either way they end up in shared memory.
 #pragma once
 
 #include "product.cuh"
@@ -7,165 +7,134 @@
 
 namespace fewbit::cuda::bitnet {
 
+struct StoredRows {
+  static constexpr bool kUpdatesResidual = false;
+
+  // Shared memory: the codes [rows, depth].
+  static int64_t bytes(const Product& p) { return p.rows * p.depth; }
+
+  template <int Threads>
+  __device__ __forceinline__ void read_early(unsigned char*) const {}
+
+  // Without a barrier at the end.
+  template <int Threads, int Rows>
+  __device__ __forceinline__ void stage(const Product& p, unsigned char* shared,
+                                        RowTerms<Rows>& terms, RowStatistics*) const {
+    const auto* from = reinterpret_cast<const uint4*>(p.codes);
+    auto* to = reinterpret_cast<uint4*>(shared);
+    const int count = static_cast<int>(p.rows * p.depth / 16);
+#pragma unroll 4
+    for (int i = threadIdx.x; i < count; i += Threads) to[i] = from[i];
+    if (threadIdx.x < p.rows) {
+      terms.scale[threadIdx.x] = p.scales[threadIdx.x];
+      terms.code_sum[threadIdx.x] = p.sums[threadIdx.x];
+    }
+  }
+};
+
 __device__ __forceinline__ float2 widen_pair(uint32_t pair, __half) {
   return __half22float2(reinterpret_cast<const __half2&>(pair));
 }
 __device__ __forceinline__ float2 widen_pair(uint32_t pair, __nv_bfloat16) {
   return __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(pair));
 }
-__device__ __forceinline__ uint32_t narrow_pair(float2 pair, __half) {
-  const __half2 narrow = __floats2half2_rn(pair.x, pair.y);
-  return reinterpret_cast<const uint32_t&>(narrow);
+__device__ __forceinline__ uint32_t narrow_pair(float first, float second, __half) {
+  const __half2 pair = __floats2half2_rn(first, second);
+  return reinterpret_cast<const uint32_t&>(pair);
 }
-__device__ __forceinline__ uint32_t narrow_pair(float2 pair, __nv_bfloat16) {
-  const __nv_bfloat162 narrow = __floats2bfloat162_rn(pair.x, pair.y);
-  return reinterpret_cast<const uint32_t&>(narrow);
-}
-
-// Eight 16-bit values in four registers.
-template <class T>
-__device__ __forceinline__ void widen(float (&values)[kChunk], const uint4& raw) {
-  const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const float2 pair = widen_pair(words[i], T{});
-    values[2 * i] = pair.x;
-    values[2 * i + 1] = pair.y;
-  }
+__device__ __forceinline__ uint32_t narrow_pair(float first, float second, __nv_bfloat16) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(first, second);
+  return reinterpret_cast<const uint32_t&>(pair);
 }
 
-struct StoredRows {
-  static constexpr bool kQuantizes = false;
-  struct Early {};
-
-  __device__ __forceinline__ const int8_t* codes(const Product& p, const unsigned char*) const {
-    return p.codes;
-  }
-};
-
-// Quantizes all rows in every block. It costs less than the launch that it saves while rows are few;
-// blocks do the same work at the same time. Rows suit vectors of 8. Held: the chunks of a row that a
+// One row, quantized by every block. It costs less than the launch that it saves: blocks do the same
+// at the same time. The row suits vectors of 8; T has 16 bits. Held: the chunks of the row that a
 // thread has in registers, which cover it.
 template <class T, int Held>
-struct QuantizedRows {
-  static constexpr bool kQuantizes = true;
+struct QuantizedRow {
+  static constexpr bool kUpdatesResidual = true;
   using Raw = uint4;  // eight values
 
   Quantize q;
   // Counts the blocks that have read the residual; zero between kernels.
   uint32_t* readers;
 
-  // Shared memory: the codes [rows, padded_cols], then the residual's sums [rows, cols] of T.
-  static __host__ __device__ int64_t bytes(const Quantize& q) {
-    return q.rows * (q.padded_cols + (q.residual ? q.cols * static_cast<int64_t>(sizeof(T)) : 0));
+  // Shared memory: the codes, the norm's weight, the residual's sums.
+  static int64_t bytes(const Quantize& q) { return q.padded_cols + 2 * q.cols * 2; }
+
+  __device__ __forceinline__ Raw* norm_in(unsigned char* shared) const {
+    return reinterpret_cast<Raw*>(shared + q.padded_cols);
   }
-  __device__ __forceinline__ const int8_t* codes(const Product&, unsigned char* shared) const {
-    return reinterpret_cast<const int8_t*>(shared);
+  __device__ __forceinline__ Raw* sums_in(unsigned char* shared) const {
+    return norm_in(shared) + q.cols / kChunk;
   }
-  __device__ __forceinline__ Raw* residual_sums(unsigned char* shared) const {
-    return reinterpret_cast<Raw*>(shared + q.rows * q.padded_cols);
+  // Whether the norm's weight was read early.
+  __device__ __forceinline__ bool holds_norm() const {
+    return q.weight && q.weight_dtype == q.dtype;
   }
 
-  struct Early {
-    Raw norm[Held];
-  };
-
-  __device__ __forceinline__ bool holds_norm() const { return q.weight && q.weight_dtype == q.dtype; }
-
-  // The norm's weight, when it is complete before any kernel that may still run.
+  // What is complete before any kernel that may still run. A thread reads back only what it wrote.
   template <int Threads>
-  __device__ __forceinline__ void load_norm(Early& early) const {
+  __device__ __forceinline__ void read_early(unsigned char* shared) const {
+    if (!holds_norm()) return;
+    for (int i = threadIdx.x; i < q.cols / kChunk; i += Threads) {
+      norm_in(shared)[i] = static_cast<const Raw*>(q.weight)[i];
+    }
+  }
+
+  // Without a barrier at the end.
+  template <int Threads, int Rows>
+  __device__ __forceinline__ void stage(const Product&, unsigned char* shared,
+                                        RowTerms<Rows>& terms, RowStatistics* scratch) const {
+    const int width = static_cast<int>(q.cols / kChunk);
+    const int padded_width = static_cast<int>(q.padded_cols / kChunk);
+    const auto* x = static_cast<const Raw*>(q.x);
+    const auto* other = static_cast<const Raw*>(q.up ? q.up : q.residual);
+    Raw x_raw[Held], other_raw[Held];
 #pragma unroll
     for (int i = 0; i < Held; ++i) {
-      const int column = (i * Threads + static_cast<int>(threadIdx.x)) * kChunk;
-      if (holds_norm() && column < q.cols) {
-        early.norm[i] = *reinterpret_cast<const Raw*>(static_cast<const T*>(q.weight) + column);
-      }
+      const int chunk = i * Threads + static_cast<int>(threadIdx.x);
+      x_raw[i] = other_raw[i] = Raw{0, 0, 0, 0};
+      if (chunk < width) x_raw[i] = x[chunk];
+      if (other && chunk < width) other_raw[i] = other[chunk];
     }
-  }
-
-  // w of the op's comment from what a thread holds, all of which was loaded at once.
-  __device__ __forceinline__ void combine(float (&values)[kChunk], RowStatistics& own, const Raw& x,
-                                          const Raw& other, const Raw& norm, Raw* sum,
-                                          int64_t column) const {
-    widen<T>(values, x);
-    if (q.up || q.residual) {
-      float more[kChunk];
-      widen<T>(more, other);
-      if (q.up) {
+    if (threadIdx.x == 0) terms.code_sum[0] = 0;
+    RowStatistics own{0.0f, 0};
+    float w[Held][kChunk];
 #pragma unroll
-        for (int i = 0; i < kChunk; ++i) {
-          values[i] = __fmul_rn(gate(values[i], q.activation), more[i]);
-        }
-      } else {
-        uint32_t total[4];
+    for (int i = 0; i < Held; ++i) {
+      const int chunk = i * Threads + static_cast<int>(threadIdx.x);
+      widen(w[i], x_raw[i]);
+      if (other) combine(w[i], other_raw[i], shared, chunk, chunk < width);
+      add_squares(own, w[i]);
+      if (q.weight && chunk < width) {
+        if (holds_norm()) {
+          float weights[kChunk];
+          widen(weights, norm_in(shared)[chunk]);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          total[i] = narrow_pair(float2{more[2 * i] + values[2 * i],
-                                        more[2 * i + 1] + values[2 * i + 1]},
-                                 T{});
-        }
-        *sum = uint4{total[0], total[1], total[2], total[3]};
-        widen<T>(values, uint4{total[0], total[1], total[2], total[3]});
-      }
-    }
-    add_squares(own, values);
-    if (holds_norm()) {
-      float weights[kChunk];
-      widen<T>(weights, norm);
-#pragma unroll
-      for (int i = 0; i < kChunk; ++i) values[i] = __fmul_rn(values[i], weights[i]);
-    } else {
-      scale_by_norm<true>(values, q, column);
-    }
-    add_largest(own, values);
-  }
-
-  // Ends with the codes, scales and code_sums in shared memory, for all threads.
-  template <int Threads>
-  __device__ __forceinline__ void quantize(unsigned char* shared, float* scales, int32_t* code_sums,
-                                           RowStatistics* scratch, const Early& early) const {
-    const int chunks = static_cast<int>(q.padded_cols / kChunk);
-#pragma unroll 1
-    for (int row = 0; row < static_cast<int>(q.rows); ++row) {
-      const T* x_row = static_cast<const T*>(q.x) + row * q.x_stride;
-      const T* other_row = q.up ? static_cast<const T*>(q.up) + row * q.up_stride
-                                : static_cast<const T*>(q.residual) + row * q.cols;
-      Raw* sums = residual_sums(shared) + row * q.cols / kChunk;
-      Raw x[Held], other[Held];
-#pragma unroll
-      for (int i = 0; i < Held; ++i) {
-        const int column = (i * Threads + static_cast<int>(threadIdx.x)) * kChunk;
-        if (column >= q.cols) continue;
-        x[i] = *reinterpret_cast<const Raw*>(x_row + column);
-        if (q.up || q.residual) other[i] = *reinterpret_cast<const Raw*>(other_row + column);
-      }
-      RowStatistics own{0.0f, 0};
-      float held[Held][kChunk] = {};
-#pragma unroll
-      for (int i = 0; i < Held; ++i) {
-        const int chunk = i * Threads + static_cast<int>(threadIdx.x);
-        if (chunk * kChunk < q.cols) {
-          combine(held[i], own, x[i], other[i], early.norm[i], sums + chunk, chunk * kChunk);
+          for (int j = 0; j < kChunk; ++j) w[i][j] = __fmul_rn(w[i][j], weights[j]);
+        } else {
+          scale_by_norm<true>(w[i], q, int64_t{chunk} * kChunk);
         }
       }
-      const RowScale scale(reduce_row<Threads>(own, scratch + row % 2 * (Threads / 32)), q);
-      int32_t code_sum = 0;
-      uint2* codes = reinterpret_cast<uint2*>(shared + row * q.padded_cols);
-#pragma unroll
-      for (int i = 0; i < Held; ++i) {
-        const int chunk = i * Threads + static_cast<int>(threadIdx.x);
-        if (chunk < chunks) codes[chunk] = scale.quantize(held[i], code_sum);
-      }
-      code_sum = __reduce_add_sync(kFullWarp, code_sum);
-      if (threadIdx.x % 32 == 0 && code_sum) atomicAdd(&code_sums[row], code_sum);
-      if (threadIdx.x == 0) scales[row] = scale.scale;
+      add_largest(own, w[i]);
     }
-    __syncthreads();
+    const RowScale scale(reduce_row<Threads>(own, scratch), q);
+    int32_t code_sum = 0;
+#pragma unroll
+    for (int i = 0; i < Held; ++i) {
+      const int chunk = i * Threads + static_cast<int>(threadIdx.x);
+      if (chunk < padded_width) {
+        reinterpret_cast<uint2*>(shared)[chunk] = scale.quantize(w[i], code_sum);
+      }
+    }
+    code_sum = __reduce_add_sync(kFullWarp, code_sum);
+    if (threadIdx.x % 32 == 0 && code_sum) atomicAdd(&terms.code_sum[0], code_sum);
+    if (threadIdx.x == 0) terms.scale[0] = scale.scale;
   }
 
-  // By one thread after quantize(): this block will not read the residual again. Returns how many
-  // blocks had said so before.
+  // By one thread after stage() and a barrier: this block will not read the residual again. Returns
+  // how many blocks had said so before.
   __device__ __forceinline__ uint32_t done_reading() const {
     __threadfence();
     return atomicAdd(readers, 1u);
@@ -175,11 +144,44 @@ struct QuantizedRows {
   template <int Threads>
   __device__ __forceinline__ void store_residual(unsigned char* shared) const {
     __threadfence();
-    const Raw* sums = residual_sums(shared);
-    for (int64_t i = threadIdx.x; i < q.rows * q.cols / kChunk; i += Threads) {
-      static_cast<Raw*>(q.residual)[i] = sums[i];
+    for (int i = threadIdx.x; i < q.cols / kChunk; i += Threads) {
+      static_cast<Raw*>(q.residual)[i] = sums_in(shared)[i];
     }
     if (threadIdx.x == 0) *readers = 0;
+  }
+
+ private:
+  __device__ __forceinline__ void widen(float (&values)[kChunk], const Raw& raw) const {
+    const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float2 pair = widen_pair(words[i], T{});
+      values[2 * i] = pair.x;
+      values[2 * i + 1] = pair.y;
+    }
+  }
+
+  // The gated unit, or the residual's sum, which is kept for store_residual.
+  __device__ __forceinline__ void combine(float (&values)[kChunk], const Raw& raw,
+                                          unsigned char* shared, int chunk, bool there) const {
+    float other[kChunk];
+    widen(other, raw);
+    if (q.up) {
+#pragma unroll
+      for (int i = 0; i < kChunk; ++i) {
+        values[i] = __fmul_rn(gate(values[i], q.activation), other[i]);
+      }
+      return;
+    }
+    uint32_t sums[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      sums[i] =
+          narrow_pair(other[2 * i] + values[2 * i], other[2 * i + 1] + values[2 * i + 1], T{});
+    }
+    const Raw packed{sums[0], sums[1], sums[2], sums[3]};
+    if (there) sums_in(shared)[chunk] = packed;
+    widen(values, packed);
   }
 };
 

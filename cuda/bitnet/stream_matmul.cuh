@@ -8,6 +8,7 @@
 #pragma once
 
 #include "../common/dependency.cuh"
+#include "../common/gemv.cuh"
 #include "../common/mma.cuh"
 #include "product.cuh"
 #include "unpack.cuh"
@@ -22,29 +23,39 @@ template <int RowTiles, int BatchTiles>
 __global__ __launch_bounds__(kStreamThreads) void stream_matmul(const Product p) {
   constexpr int kColumns = RowTiles * 16, kRows = BatchTiles * 8;
   __shared__ int32_t shared_sums[kStreamWarps][kColumns][kRows];
-  wait_for_predecessor();
   start_successor();
 
   const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
   const int group = lane / 4, part = lane % 4;
   const int64_t first_column = int64_t{blockIdx.x} * kColumns;
   const int64_t first_row = int64_t{blockIdx.y} * kRows;
+  const int64_t first_element = int64_t{warp} * kStreamDepth + part * 64;
 
-  int32_t sums[RowTiles][BatchTiles][4] = {};
-  for (int64_t start = int64_t{warp} * kStreamDepth; start < p.depth;
-       start += int64_t{kStreamWarps} * kStreamDepth) {
-    const int64_t element = start + part * 64;
-    const bool inside = element < p.depth;
-    uint4 weights[RowTiles][2];
+  uint4 next[RowTiles][2];
+  const auto read_weights = [&](int64_t element) {
 #pragma unroll
     for (int tile = 0; tile < RowTiles; ++tile) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int64_t row = min(first_column + tile * 16 + half * 8 + group, p.columns - 1);
-        const auto* from = reinterpret_cast<const uint4*>(p.weight + row * p.row_bytes());
-        weights[tile][half] = inside ? from[element / 64] : uint4{0, 0, 0, 0};
+        next[tile][half] = element < p.depth
+                               ? load_once(p.weight + row * p.row_bytes() + element / 4)
+                               : uint4{0, 0, 0, 0};
       }
     }
+  };
+  if (p.weights_settled) read_weights(first_element);
+  wait_for_predecessor();
+  if (!p.weights_settled) read_weights(first_element);
+
+  int32_t sums[RowTiles][BatchTiles][4] = {};
+  for (int64_t element = first_element; element - part * 64 < p.depth;
+       element += int64_t{kStreamWarps} * kStreamDepth) {
+    const bool inside = element < p.depth;
+    uint4 weights[RowTiles][2];
+#pragma unroll
+    for (int i = 0; i < RowTiles * 2; ++i) weights[i / 2][i % 2] = next[i / 2][i % 2];
+    read_weights(element + int64_t{kStreamWarps} * kStreamDepth);
 #pragma unroll
     for (int batch = 0; batch < BatchTiles; ++batch) {
       const int64_t row = first_row + batch * 8 + group;

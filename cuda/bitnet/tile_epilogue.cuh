@@ -51,13 +51,6 @@ __device__ __forceinline__ bool stores_fours(const Product& p) {
   return p.columns % 4 == 0 && p.out_stride % 4 == 0 && reinterpret_cast<uintptr_t>(p.out) % 8 == 0;
 }
 
-// What a tile's rows of X bring to its results, in shared memory.
-template <int Tokens>
-struct RowTerms {
-  float scale[Tokens];
-  int32_t code_sum[Tokens];
-};
-
 template <int Threads, int Tokens>
 __device__ __forceinline__ void stage_rows(const Product& p, RowTerms<Tokens>& terms,
                                            int64_t first_row, int thread) {

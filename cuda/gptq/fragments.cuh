@@ -26,21 +26,41 @@ struct HalfTileWords {
   uint32_t high[Bits == 3 ? 2 : 1];
 };
 
+// Loads by shared-memory address: pointers into the tiles are not seen to be shared.
+__device__ __forceinline__ uint32_t load_shared(uint32_t address) {
+  uint32_t word;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address));
+  return word;
+}
+__device__ __forceinline__ uint2 load_shared_two(uint32_t address) {
+  uint2 words;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(words.x), "=r"(words.y) : "r"(address));
+  return words;
+}
+__device__ __forceinline__ uint4 load_shared_four(uint32_t address) {
+  uint4 words;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+               : "r"(address));
+  return words;
+}
+
+// low and high: shared-memory addresses of the planes' tiles.
 template <int Bits>
-__device__ __forceinline__ HalfTileWords<Bits> load_half_tile(const unsigned char* low,
-                                                              const unsigned char* high, int row,
+__device__ __forceinline__ HalfTileWords<Bits> load_half_tile(uint32_t low, uint32_t high, int row,
                                                               int half, int part) {
   constexpr int kRowBytes = kTileDepth * plane_width(Bits) / 8;
   constexpr int kPieces = kRowBytes / 32;  // in half a row
   HalfTileWords<Bits> words;
 #pragma unroll
   for (int i = 0; i < kPieces; ++i) {
-    const unsigned char* piece = low + swizzled<kRowBytes>(row, half * kPieces + i);
+    const uint32_t piece =
+        low + static_cast<uint32_t>(swizzled<kRowBytes>(row, half * kPieces + i));
     if constexpr (Bits == 8) {
-      words.low[2 * i] = *reinterpret_cast<const uint32_t*>(piece + part / 2 * 4);
-      words.low[2 * i + 1] = *reinterpret_cast<const uint32_t*>(piece + part / 2 * 4 + 8);
+      words.low[2 * i] = load_shared(piece + part / 2 * 4);
+      words.low[2 * i + 1] = load_shared(piece + part / 2 * 4 + 8);
     } else {
-      const uint4 four = *reinterpret_cast<const uint4*>(piece);
+      const uint4 four = load_shared_four(piece);
       words.low[4 * i] = four.x;
       words.low[4 * i + 1] = four.y;
       words.low[4 * i + 2] = four.z;
@@ -49,7 +69,7 @@ __device__ __forceinline__ HalfTileWords<Bits> load_half_tile(const unsigned cha
   }
   words.high[0] = 0;
   if constexpr (Bits == 3) {
-    const uint2 two = *reinterpret_cast<const uint2*>(high + row * 16 + half * 8);
+    const uint2 two = load_shared_two(high + row * 16 + half * 8);
     words.high[0] = two.x;
     words.high[1] = two.y;
   }

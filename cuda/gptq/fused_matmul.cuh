@@ -9,8 +9,7 @@
 
 #include "../common/dependency.cuh"
 #include "../common/hopper.cuh"
-#include "fragments.cuh"
-#include "linear_gptq.h"
+#include "fused_steps.cuh"
 #include "wgmma.cuh"
 
 namespace fewbit::cuda::gptq {
@@ -18,8 +17,7 @@ namespace fewbit::cuda::gptq {
 constexpr int kFusedThreads = 384;
 constexpr int kConsumers = 256;
 constexpr int kConsumerWarps = kConsumers / 32;
-constexpr int kFusedColumns = 128;
-constexpr int kStagers = 64;
+constexpr int kStagerWarps = 3;
 
 template <int Bits, int BatchRows>
 struct FusedShape {
@@ -34,6 +32,9 @@ struct FusedShape {
   static constexpr int kBlocks = BatchRows <= 32 ? 2 : 1;
   static constexpr int kRoom = kBlocks == 2 ? 110 * 1024 : 225 * 1024;
   static constexpr int kStages = kRoom / kStageBytes < 16 ? kRoom / kStageBytes : 16;
+  // With fewer, a warp that stages grids could come back to a stage before the round in between, and
+  // take its barrier's phase for that of the round before.
+  static_assert(kStages >= kStagerWarps);
   // One wgmma takes up to 128 rows of x.
   static constexpr int kMmaRows = BatchRows < 128 ? BatchRows : 128;
   static constexpr int kMmas = BatchRows / kMmaRows;
@@ -57,117 +58,6 @@ struct FusedGrid {
   int split;      // blocks of a cluster that share a tile
   int multicast;  // blocks of a cluster that share x; one of the two is 1
 };
-
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-
-// Stages the scales and zero points of a tile, as FragmentUnpacker takes them: a scale in T and a zero
-// point above it. A stager takes one or two rows of the weight.
-template <class T>
-class GridStager {
- public:
-  __device__ __forceinline__ GridStager(const Weight& w, int first_column, int stager,
-                                        float to_group)
-      : zeros_(w.zeros), last_group_(w.groups - 1), to_group_(to_group), stager_(stager) {
-    const auto last_row = static_cast<int>(w.rows - 1);
-#pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      first_[i] = min(first_column + row_of(i), last_row) * w.groups;
-    }
-  }
-
-  template <class Scale>
-  __device__ __forceinline__ void stage(const Scale* scales, int step, uint4* to) const {
-    uint32_t grids[kRows][kParts];
-#pragma unroll
-    for (int part = 0; part < kParts; ++part) {
-      const float chunk = static_cast<float>(step * kParts + part);
-      const int group = min(static_cast<int>((chunk + 0.5f) * to_group_), last_group_);
-#pragma unroll
-      for (int i = 0; i < kRows; ++i) {
-        grids[i][part] = (pair_of<T>(to_float(scales[first_[i] + group])) & 0xffffu) |
-                         static_cast<uint32_t>(zeros_[first_[i] + group]) << 16;
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      to[row_of(i)] = uint4{grids[i][0], grids[i][1], grids[i][2], grids[i][3]};
-    }
-  }
-
- private:
-  static constexpr int kParts = kTileDepth / kChunk;
-  static constexpr int kRows = kFusedColumns / kStagers;
-
-  __device__ __forceinline__ int row_of(int i) const { return stager_ + i * kStagers; }
-
-  const uint8_t* zeros_;
-  int last_group_;
-  float to_group_;
-  int stager_;
-  int first_[kRows];
-};
-
-__device__ __forceinline__ float4 load_remote_four(const float* local, uint32_t rank) {
-  float4 values;
-  asm volatile(
-      "{\n\t.reg .b32 remote;\n\t"
-      "mapa.shared::cluster.u32 remote, %4, %5;\n\t"
-      "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [remote];\n\t}"
-      : "=f"(values.x), "=f"(values.y), "=f"(values.z), "=f"(values.w)
-      : "r"(hopper::shared_address(local)), "r"(rank)
-      : "memory");
-  return values;
-}
-
-// Four neighbouring outputs of a row, of which the first is number column.
-__device__ __forceinline__ void store_four(const LinearGptq& p, int64_t at, int64_t column,
-                                           const float (&values)[4]) {
-  const bool wide = p.out_dtype == DType::F32;
-  void* to = static_cast<char*>(p.out) + at * (wide ? 4 : 2);
-  const bool whole =
-      column + 4 <= p.weight.rows && reinterpret_cast<uintptr_t>(to) % (wide ? 16 : 8) == 0;
-  if (!whole) {
-    for (int i = 0; i < 4 && column + i < p.weight.rows; ++i) {
-      store_float(p.out, p.out_dtype, at + i, values[i]);
-    }
-  } else if (wide) {
-    *static_cast<float4*>(to) = float4{values[0], values[1], values[2], values[3]};
-  } else if (p.out_dtype == DType::F16) {
-    const __half2 pairs[2] = {__floats2half2_rn(values[0], values[1]),
-                              __floats2half2_rn(values[2], values[3])};
-    *static_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(pairs);
-  } else {
-    const __nv_bfloat162 pairs[2] = {__floats2bfloat162_rn(values[0], values[1]),
-                                     __floats2bfloat162_rn(values[2], values[3])};
-    *static_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(pairs);
-  }
-}
-
-template <int Step, class T, int Bits>
-__device__ __forceinline__ void unpack_step(const HalfTileWords<Bits> (&words)[2],
-                                            const FragmentUnpacker<T, Bits>& upper,
-                                            const FragmentUnpacker<T, Bits>& lower, int part,
-                                            uint32_t (&a)[4]) {
-  upper.template unpack<Step>(words[0], part, a[0], a[2]);
-  lower.template unpack<Step>(words[1], part, a[1], a[3]);
-}
-
-// Half a tile of 64 positions; grids: those of its two 32-position parts, for both rows.
-template <class T, int Bits>
-__device__ __forceinline__ void unpack_half(const HalfTileWords<Bits> (&words)[2],
-                                            const uint2 (&grids)[2], int part,
-                                            uint32_t (&a)[4][4]) {
-  {
-    const FragmentUnpacker<T, Bits> upper(grids[0].x), lower(grids[1].x);
-    unpack_step<0, T, Bits>(words, upper, lower, part, a[0]);
-    unpack_step<1, T, Bits>(words, upper, lower, part, a[1]);
-  }
-  const FragmentUnpacker<T, Bits> upper(grids[0].y), lower(grids[1].y);
-  unpack_step<2, T, Bits>(words, upper, lower, part, a[2]);
-  unpack_step<3, T, Bits>(words, upper, lower, part, a[3]);
-}
-
-#endif
 
 template <class T, int Bits, int BatchRows>
 __global__
@@ -199,7 +89,7 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
     prefetch_map(x_map);
     prefetch_map(low_map);
     for (int stage = 0; stage < Shape::kStages; ++stage) {
-      barrier_init(shared.full[stage], 1 + kStagers);
+      barrier_init(shared.full[stage], 1 + 32);
       barrier_init(shared.empty[stage], static_cast<uint32_t>(kConsumerWarps * grid.multicast));
     }
     barrier_init_fence();
@@ -250,10 +140,12 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
         copy_codes(stage, begin + i);
         copy_x(stage, begin + i);
       }
-    } else if (threadIdx.x >= 64) {
-      const GridStager<T> stager(w, first_column, static_cast<int>(threadIdx.x) - 64, to_group);
+    } else if (threadIdx.x >= 32) {
+      // A warp to every third stage, so that the loads of several are under way.
+      const int warp = static_cast<int>(threadIdx.x) / 32 - 1, lane = threadIdx.x % 32;
+      const GridStager<T> stager(w, first_column, lane, to_group);
       with_scales(w, [&](const auto* scales) {
-        for (int i = 0; i < end - begin; ++i) {
+        for (int i = warp; i < end - begin; i += kStagerWarps) {
           const int stage = i % Shape::kStages;
           wait(shared.empty[stage], static_cast<uint32_t>(i / Shape::kStages & 1) ^ 1);
           stager.stage(scales, begin + i,
@@ -289,17 +181,16 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
     uint32_t phase = 0;
     for (int step = begin; step < end; ++step) {
       wait(shared.full[stage], phase);
-      const unsigned char* low = shared.stages[stage] + Shape::kXBytes;
-      const unsigned char* high = low + Shape::kLowBytes;
-      const unsigned char* grids_of = shared.stages[stage] + Shape::kCopiedBytes;
+      const uint32_t x_tile = shared_address(shared.stages[stage]);
+      const uint32_t low = x_tile + Shape::kXBytes, high = low + Shape::kLowBytes;
+      const uint32_t grids_of = x_tile + Shape::kCopiedBytes + tile_row * 16;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const HalfTileWords<Bits> words[2] = {
             load_half_tile<Bits>(low, high, tile_row, half, part),
             load_half_tile<Bits>(low, high, tile_row + 8, half, part)};
-        const uint2 grids[2] = {
-            *reinterpret_cast<const uint2*>(grids_of + tile_row * 16 + half * 8),
-            *reinterpret_cast<const uint2*>(grids_of + (tile_row + 8) * 16 + half * 8)};
+        const uint2 grids[2] = {load_shared_two(grids_of + half * 8),
+                                load_shared_two(grids_of + 8 * 16 + half * 8)};
         unpack_half<T, Bits>(words, grids, part, a[half]);
         const uint64_t x = tile_descriptor(shared.stages[stage] + half * (Shape::kXBytes / 2));
         wgmma_fence();

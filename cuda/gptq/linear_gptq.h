@@ -57,13 +57,16 @@ inline bool is_captured(const Context& context) {
 void gather_columns(const LinearGptq& linear, const void* x, int64_t x_columns,
                     const int32_t* order, void* to, Context& context);
 
+// Both kernels below come in variants, which change no bit of the result and are chosen by timing.
+
 // linear_gptq_stream.cu: a few rows at memory speed, and any number of rows correctly, where groups
 // begin at multiples of 32 positions.
 bool stream_fits(const LinearGptq& linear, const Context& context);
-void multiply_streaming(const LinearGptq& linear, Context& context);
+std::vector<int> stream_variants(const LinearGptq& linear);
+int suggest_stream_variant(const LinearGptq& linear);
+void multiply_streaming(const LinearGptq& linear, int variant, Context& context);
 
-// linear_gptq_fused.cu: more rows, on sm_90a. A variant is a tile shape, which changes no bit of the
-// result.
+// linear_gptq_fused.cu: more rows, on sm_90a.
 bool fused_fits(const LinearGptq& linear, const Context& context);
 std::vector<int> fused_variants(const LinearGptq& linear, const Context& context);
 int suggest_fused_variant(const LinearGptq& linear, const Context& context);

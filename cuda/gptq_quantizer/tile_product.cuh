@@ -49,7 +49,7 @@ __device__ __forceinline__ void multiply_4(double (&d)[2], double left, double r
 }
 
 #if __CUDA_ARCH__ >= 900
-// Two of them, four deep: twice the rate. left[k] holds rows g and g + 8 at 4 k + t.
+// Eight of them at once, which is faster. left[k] holds rows g and g + 8 at 4 k + t.
 __device__ __forceinline__ void multiply_16(double (&upper)[2], double (&lower)[2],
                                             const double (&left)[4][2], const double (&right)[4]) {
   asm volatile(

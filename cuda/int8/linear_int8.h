@@ -16,9 +16,9 @@ void multiply_by_gemv(const Product& product, Context& context);
 void multiply_streaming(const Product& product, Context& context);
 
 // linear_int8_fused.cu: wgmma with everything in one kernel, for compute capability 9.0. Its
-// variants are tile shapes, which all give the same bits; fused_variants lists those that fit.
+// variants are tile shapes, which all give the same bits; fused_variants lists those worth timing.
 bool fused_available(const Context& context);
-std::vector<int> fused_variants(const Product& product);
+std::vector<int> fused_variants(const Product& product, const Context& context);
 int suggest_fused_variant(const Product& product, const Context& context);
 void multiply_fused(const Product& product, int variant, Context& context);
 

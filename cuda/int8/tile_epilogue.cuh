@@ -151,4 +151,27 @@ __device__ __forceinline__ void with_result_type(const Product& p, Store store) 
   }
 }
 
+// Stores a thread's share of neighbouring fragments, whose first column is given. In pairs of them,
+// threads 2i and 2i + 1 trade, so that each has four neighbouring columns.
+template <class T, int Fragments>
+__device__ __forceinline__ void store_fragments(const Product& p, const int64_t (&rows)[2],
+                                                int64_t first_column,
+                                                const float (&values)[Fragments][4]) {
+  const bool odd = threadIdx.x % 2;
+  const int64_t column = first_column + (odd ? 8 : 0) + threadIdx.x % 4 / 2 * 4;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+#pragma unroll
+    for (int i = 0; i < Fragments; i += 2) {
+      const float left[2] = {values[i][2 * half], values[i][2 * half + 1]};
+      const float right[2] = {values[i + 1][2 * half], values[i + 1][2 * half + 1]};
+      const float got0 = __shfl_xor_sync(0xffffffffu, odd ? left[0] : right[0], 1);
+      const float got1 = __shfl_xor_sync(0xffffffffu, odd ? left[1] : right[1], 1);
+      const float four[4] = {odd ? got0 : left[0], odd ? got1 : left[1], odd ? right[0] : got0,
+                             odd ? right[1] : got1};
+      if (rows[half] < p.rows) store_results<T>(p, rows[half], column + i * 8, four);
+    }
+  }
+}
+
 }  // namespace fewbit::cuda::int8

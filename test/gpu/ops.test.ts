@@ -6,7 +6,7 @@ import { expectOutputs } from '../support/compare';
 import { describeGpu } from '../support/gpu';
 import { runCase } from '../support/run-case';
 
-/** GPTQ runs on the CPU only so far; a kernel that is added must leave this list. */
+/** Ops that have no kernel yet; one that gets it must leave this list. */
 const CPU_ONLY = ['cache_append_quantized', 'attention_quantized'];
 
 describeGpu('on CUDA', () => {

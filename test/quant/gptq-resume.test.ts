@@ -67,25 +67,48 @@ describe('a folder in use', () => {
   test('an unfinished run is only gone on with under the same settings', async () => {
     const out = folders.path();
     const controller = new AbortController();
-    const interrupted = run(out, rtn, {
-      signal: controller.signal,
-      onProgress: ({ name }: { name?: string }) => {
-        if (name === 'model.layers.2.self_attn.q_proj') controller.abort(new Error('enough'));
+    const dataset = { dataset: windows };
+    const interrupted = run(
+      out,
+      { bits: 4 },
+      {
+        ...dataset,
+        signal: controller.signal,
+        onProgress: ({ name }: { name?: string }) => {
+          if (name === 'model.layers.2.self_attn.q_proj') controller.abort(new Error('enough'));
+        },
       },
-    });
+    );
     await expect(interrupted).rejects.toThrow('enough');
     expect(finishedIn(out)).toHaveLength(3);
-    await expect(run(out, { ...rtn, bits: 3 })).rejects.toThrow(
+    await expect(run(out, { bits: 3 }, dataset)).rejects.toThrow(
       /holds an unfinished quantization with bits 4 instead of 3: .*\(--restart\)/,
     );
-    await expect(run(out, { bits: 4 }, { dataset: windows })).rejects.toThrow(
-      /roundToNearest true instead of false, other calibration data/,
+    await expect(run(out, rtn)).rejects.toThrow(
+      /roundToNearest false instead of true, other calibration data/,
     );
-    const other = quantize(sampleFolder('sample-opt'), { method: 'gptq', ...rtn }, { out });
+    await expect(run(out, { bits: 4 }, { dataset: windows.slice(1) })).rejects.toThrow(
+      /quantization with other calibration data:/,
+    );
+    const other = quantize(
+      sampleFolder('sample-opt'),
+      { method: 'gptq', bits: 4 },
+      { out, ...dataset },
+    );
     await expect(other).rejects.toThrow(/with another model/);
-    const { layers, notices } = await run(out, rtn);
+    const left: number[] = [];
+    const { layers, notices } = await run(
+      out,
+      { bits: 4 },
+      {
+        ...dataset,
+        onProgress: ({ eta }: { eta?: number }) => eta !== undefined && left.push(eta),
+      },
+    );
     expect(layers).toHaveLength(28);
-    expect(notices).toEqual(['going on after 14 of 28 layers that are finished']);
+    expect(left).toHaveLength(14);
+    expect(Math.max(...left)).toBeLessThan(60);
+    expect(notices.at(-1)).toBe('going on after 14 of 28 layers that are finished');
     expect(existsSync(join(out, WORK))).toBe(false);
   });
 

@@ -26,9 +26,6 @@ export interface GptqCommandOptions {
   restart?: boolean;
 }
 
-/** The authors' exponent of the clipping search. */
-const MSE_EXPONENT = '2.4';
-
 export function addGptqOptions(command: Command): Command {
   return command
     .optionsGroup('Options of gptq:')
@@ -58,8 +55,11 @@ export function addGptqOptions(command: Command): Command {
       numberFrom(0, 1),
     )
     .addOption(
-      new Option('--mse [exponent]', 'search for the best clipping of each grid')
-        .preset(MSE_EXPONENT)
+      new Option(
+        '--mse [exponent]',
+        'of the error by which each grid is clipped; 0 for no clipping (default: 2.4)',
+      )
+        .preset('2.4')
         .argParser(numberFrom(0)),
     )
     .option('--rtn', 'round to nearest, without calibration: the baseline')

@@ -10,7 +10,8 @@ const DAMP_TOLERANCE = 1e-6;
 export class ProgressMeter {
   readonly #onProgress: OnGptqProgress | undefined;
   readonly #total: number;
-  readonly #start = performance.now();
+  /** When the work began that this process has to do. */
+  #start = performance.now();
   #done: number;
   /** Weights to quantize, and those quantized by this process. */
   #left: number;
@@ -58,7 +59,8 @@ export class ProgressMeter {
 
   /** A stage is behind, with all that it took. */
   onStage(): void {
-    this.#rate = this.#pace();
+    if (this.#worked > 0) this.#rate = this.#pace();
+    else this.#start = performance.now();
   }
 
   #pace(): number {

@@ -3,6 +3,9 @@ import type { JsonObject } from '../../checkpoint/json';
 import { OptionsError } from '../../errors';
 import { GPTQ_BITS, type GptqBits, type GptqGrouping, type GptqOrdering } from '../../ops';
 
+/** The authors' exponent of the clipping search. */
+export const MSE_EXPONENT = 2.4;
+
 const overrides = z.strictObject({
   bits: z.literal(GPTQ_BITS).optional(),
   group_size: z.union([z.literal(-1), z.int().min(1)]).optional(),
@@ -46,7 +49,10 @@ export class GptqConfig {
   readonly trueSequential: boolean;
   /** Share of the Hessian's mean diagonal added to its diagonal; raised where it is too small. */
   readonly damp: number;
-  /** Exponent of the search for the best clipping, 2.4 in the authors' code; 0 for none. */
+  /**
+   * Exponent of the search for the best clipping: 2.4, the authors' own, unless given; 0 for none, the
+   * default when only rounding to nearest.
+   */
   readonly mse: number;
   /** Rounds every weight to nearest, without calibration: the baseline. */
   readonly roundToNearest: boolean;
@@ -70,8 +76,9 @@ export class GptqConfig {
     this.actGroupAware = given.actGroupAware ?? !(this.descAct || this.staticGroups);
     this.trueSequential = given.trueSequential ?? true;
     this.damp = given.damp ?? 0.01;
-    this.mse = given.mse ?? 0;
     this.roundToNearest = given.roundToNearest ?? false;
+    // The baseline rounds on the plain grid, as what it is compared with elsewhere does.
+    this.mse = given.mse ?? (this.roundToNearest ? 0 : MSE_EXPONENT);
     this.lmHead = given.lmHead ?? false;
     this.dynamic = given.dynamic ?? {};
     checkPatterns(this.dynamic);

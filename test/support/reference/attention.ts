@@ -80,19 +80,19 @@ export const attention: Reference = (inputs, { scale }) => {
 };
 
 export const decodeAttention: Reference = (inputs, attrs) => {
-  const { q, key_cache, value_cache } = cacheAppend(inputs, {}) as Record<string, Float64Array>;
-  const moved = (name: string, data: Float64Array | undefined) => ({
+  const appended = cacheAppend(inputs, {});
+  const moved = (name: string): HostM => ({
     ...given(inputs, name),
-    data: data as Float64Array,
+    data: appended[name] as Float64Array,
   });
   const isPadding = (row: number) => (given(inputs, 'slots').data[row] as number) < 0;
   const positions = given(inputs, 'positions');
-  const { out } = attention(
+  const caches = { key_cache: moved('key_cache'), value_cache: moved('value_cache') };
+  const attended = attention(
     {
       ...inputs,
-      q: moved('q', q),
-      key_cache: moved('key_cache', key_cache),
-      value_cache: moved('value_cache', value_cache),
+      ...caches,
+      q: moved('q'),
       positions: {
         ...positions,
         data: positions.data.map((position, row) => (isPadding(row) ? -1 : position)),
@@ -100,5 +100,9 @@ export const decodeAttention: Reference = (inputs, attrs) => {
     },
     attrs,
   );
-  return { key_cache, value_cache, out };
+  return {
+    key_cache: caches.key_cache.data,
+    value_cache: caches.value_cache.data,
+    out: attended.out as Float64Array,
+  };
 };

@@ -1,0 +1,131 @@
+// What fused_matmul does to a tile besides copying and multiplying it: scales and zero points staged,
+// codes unpacked, results stored.
+#pragma once
+
+#include "../common/hopper.cuh"
+#include "fragments.cuh"
+#include "linear_gptq.h"
+
+namespace fewbit::cuda::gptq {
+
+constexpr int kFusedColumns = 128;
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+// Stages the scales and zero points of a tile, as FragmentUnpacker takes them: a scale in T and a zero
+// point above it. A warp does a tile; each of its lanes takes four rows of the weight.
+template <class T>
+class GridStager {
+ public:
+  __device__ __forceinline__ GridStager(const Weight& w, int first_column, int lane, float to_group)
+      : zeros_(w.zeros), last_group_(w.groups - 1), to_group_(to_group), lane_(lane) {
+    const auto last_row = static_cast<int>(w.rows - 1);
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      first_[i] = min(first_column + lane + i * 32, last_row) * w.groups;
+    }
+  }
+
+  template <class Scale>
+  __device__ __forceinline__ void stage(const Scale* scales, int step, uint4* to) const {
+    Scale scale[kParts][kRows];
+    uint8_t zero[kParts][kRows];
+    int before = -1;
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      const float chunk = static_cast<float>(step * kParts + part);
+      const int group = min(static_cast<int>((chunk + 0.5f) * to_group_), last_group_);
+      const bool same = part > 0 && group == before;
+      before = group;
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+        scale[part][i] = same ? scale[part > 0 ? part - 1 : 0][i] : scales[first_[i] + group];
+        zero[part][i] = same ? zero[part > 0 ? part - 1 : 0][i] : zeros_[first_[i] + group];
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      to[lane_ + i * 32] = uint4{packed(scale[0][i], zero[0][i]), packed(scale[1][i], zero[1][i]),
+                                 packed(scale[2][i], zero[2][i]), packed(scale[3][i], zero[3][i])};
+    }
+  }
+
+ private:
+  static constexpr int kParts = kTileDepth / kChunk;
+  static constexpr int kRows = kFusedColumns / 32;
+
+  template <class Scale>
+  __device__ __forceinline__ static uint32_t packed(Scale scale, uint8_t zero) {
+    return (pair_of<T>(to_float(scale)) & 0xffffu) | static_cast<uint32_t>(zero) << 16;
+  }
+
+  const uint8_t* zeros_;
+  int last_group_;
+  float to_group_;
+  int lane_;
+  int first_[kRows];
+};
+
+__device__ __forceinline__ float4 load_remote_four(const float* local, uint32_t rank) {
+  float4 values;
+  asm volatile(
+      "{\n\t.reg .b32 remote;\n\t"
+      "mapa.shared::cluster.u32 remote, %4, %5;\n\t"
+      "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [remote];\n\t}"
+      : "=f"(values.x), "=f"(values.y), "=f"(values.z), "=f"(values.w)
+      : "r"(hopper::shared_address(local)), "r"(rank)
+      : "memory");
+  return values;
+}
+
+// Four neighbouring outputs of a row, of which the first is number column.
+__device__ __forceinline__ void store_four(const LinearGptq& p, int64_t at, int64_t column,
+                                           const float (&values)[4]) {
+  const bool wide = p.out_dtype == DType::F32;
+  void* to = static_cast<char*>(p.out) + at * (wide ? 4 : 2);
+  const bool whole =
+      column + 4 <= p.weight.rows && reinterpret_cast<uintptr_t>(to) % (wide ? 16 : 8) == 0;
+  if (!whole) {
+    for (int i = 0; i < 4 && column + i < p.weight.rows; ++i) {
+      store_float(p.out, p.out_dtype, at + i, values[i]);
+    }
+  } else if (wide) {
+    *static_cast<float4*>(to) = float4{values[0], values[1], values[2], values[3]};
+  } else if (p.out_dtype == DType::F16) {
+    const __half2 pairs[2] = {__floats2half2_rn(values[0], values[1]),
+                              __floats2half2_rn(values[2], values[3])};
+    *static_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(pairs);
+  } else {
+    const __nv_bfloat162 pairs[2] = {__floats2bfloat162_rn(values[0], values[1]),
+                                     __floats2bfloat162_rn(values[2], values[3])};
+    *static_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(pairs);
+  }
+}
+
+template <int Step, class T, int Bits>
+__device__ __forceinline__ void unpack_step(const HalfTileWords<Bits> (&words)[2],
+                                            const FragmentUnpacker<T, Bits>& upper,
+                                            const FragmentUnpacker<T, Bits>& lower, int part,
+                                            uint32_t (&a)[4]) {
+  upper.template unpack<Step>(words[0], part, a[0], a[2]);
+  lower.template unpack<Step>(words[1], part, a[1], a[3]);
+}
+
+// Half a tile of 64 positions; grids: those of its two 32-position parts, for both rows.
+template <class T, int Bits>
+__device__ __forceinline__ void unpack_half(const HalfTileWords<Bits> (&words)[2],
+                                            const uint2 (&grids)[2], int part,
+                                            uint32_t (&a)[4][4]) {
+  {
+    const FragmentUnpacker<T, Bits> upper(grids[0].x), lower(grids[1].x);
+    unpack_step<0, T, Bits>(words, upper, lower, part, a[0]);
+    unpack_step<1, T, Bits>(words, upper, lower, part, a[1]);
+  }
+  const FragmentUnpacker<T, Bits> upper(grids[0].y), lower(grids[1].y);
+  unpack_step<2, T, Bits>(words, upper, lower, part, a[2]);
+  unpack_step<3, T, Bits>(words, upper, lower, part, a[3]);
+}
+
+#endif
+
+}  // namespace fewbit::cuda::gptq
