@@ -15,6 +15,7 @@ export {
   type Generation,
   type GenerationOptions,
   type GenerationResult,
+  type KvGrids,
 } from './engine';
 export {
   CheckpointError,
@@ -48,6 +49,7 @@ export {
 } from './pretrained/auto';
 export type { CalibrationReport } from './pretrained/gptq/gather-windows';
 export type { GptqProgress, LayerReport } from './pretrained/gptq/progress';
+export { calibrateKvCache, type KvCalibrationOptions } from './pretrained/kv-calibration';
 export { CausalLanguageModel } from './pretrained/model';
 export {
   type QuantizeConfig,

@@ -1,5 +1,5 @@
 export { Engine, type EngineUsage, type TextSource } from './engine';
-export type { EngineOptions, EngineSizes } from './engine-options';
+export type { EngineOptions, EngineSizes, KvGrids } from './engine-options';
 export type { FinishReason, GeneratedToken, Generation, GenerationResult } from './generation';
 export { pageBytes } from './kv-cache';
 export type { GenerationOptions } from './sampling-params';
