@@ -1,69 +1,62 @@
 #include "gptq_rows.h"
 
 #include <algorithm>
-#include <cstring>
+
+#include "kernels.h"
 
 namespace fewbit::cpu {
 
 namespace {
 
 using namespace ops::linear_gptq;
-using ops::gptq::field_shift;
+using ops::gptq::kAlignment;
 using ops::gptq::low_width;
-using ops::gptq::padded;
 
-// The fields of `count` positions (a multiple of 32) from a plane, each shifted left and added.
-template <int Width>
-void add_plane(const uint8_t* plane, int64_t count, int shift, float* out) {
-  constexpr int kPerWord = 32 / Width;
-  constexpr uint32_t kMask = (1u << Width) - 1;
-  const float unit = static_cast<float>(1 << shift);
-  for (int64_t first = 0; first < count; first += kPerWord) {
-    uint32_t word;
-    std::memcpy(&word, plane + first * Width / 8, sizeof word);
-    for (int i = 0; i < kPerWord; ++i) {
-      const auto code = static_cast<int32_t>((word >> field_shift(i, Width)) & kMask);
-      const float value = static_cast<float>(code) * unit;
-      out[first + i] = shift ? out[first + i] + value : value;
-    }
-  }
-}
+constexpr float kUnitScale = 1;
+constexpr uint8_t kNoZero = 0;
 
 }  // namespace
 
 GptqRows::GptqRows(const OpCall& call, const float* scales)
     : call_(call),
+      dequantize_(kernels().dequantize_gptq),
       scales_(scales),
       bits_(static_cast<int>(call.attrs[bits])),
       group_size_(static_cast<int64_t>(call.attrs[group_size])) {}
 
-void GptqRows::dequantize(int64_t row, int64_t begin, int64_t count, float* out) const {
+bool GptqRows::aligned() const {
+  return group_size_ % kAlignment == 0 || call_[scales].cols() <= 1;
+}
+
+GptqSpan GptqRows::span(int64_t row, int64_t begin, int64_t count) const {
+  const int64_t groups = call_[scales].cols(), group = begin / group_size_;
   const auto plane = [&](int tensor, int width) {
     return call_[tensor].as<uint8_t>() + row * call_[tensor].cols() + begin * width / 8;
   };
-  const uint8_t* low = plane(codes, low_width(bits_));
-  switch (bits_) {
-    case 2:
-      add_plane<2>(low, padded(count), 0, out);
-      break;
-    case 3:
-      add_plane<2>(low, padded(count), 0, out);
-      add_plane<1>(plane(high, 1), padded(count), 2, out);
-      break;
-    case 4:
-      add_plane<4>(low, padded(count), 0, out);
-      break;
-    default:
-      add_plane<8>(low, padded(count), 0, out);
-  }
-  const int64_t groups = call_[scales].cols();
-  int64_t j = 0;
-  while (j < count) {
-    const int64_t group = (begin + j) / group_size_;
-    const int64_t end = std::min(count, (group + 1) * group_size_ - begin);
-    const float scale = scales_[row * groups + group];
-    const float zero = call_[zeros].as<uint8_t>()[row * groups + group];
-    for (; j < end; ++j) out[j] = scale * (out[j] - zero);  // the difference is exact
+  return {.bits = bits_,
+          .low = plane(codes, low_width(bits_)),
+          .high = bits_ == 3 ? plane(high, 1) : nullptr,
+          .scales = scales_ + row * groups + group,
+          .zeros = call_[zeros].as<uint8_t>() + row * groups + group,
+          .count = count,
+          .first_group = (group + 1) * group_size_ - begin,
+          .group_size = group_size_};
+}
+
+void GptqRows::dequantize(int64_t row, int64_t begin, int64_t count, float* out) const {
+  GptqSpan piece = span(row, begin, count);
+  if (aligned()) return dequantize_(piece, out);
+  // Groups begin within a word: the codes first, then the grids of their groups.
+  const float* scale = piece.scales;
+  const uint8_t* zero = piece.zeros;
+  int64_t end = piece.first_group;
+  piece.scales = &kUnitScale;
+  piece.zeros = &kNoZero;
+  piece.first_group = count;
+  dequantize_(piece, out);
+  for (int64_t i = 0; i < count; ++scale, ++zero, end += group_size_) {
+    const float offset = *zero;
+    for (; i < std::min(end, count); ++i) out[i] = *scale * (out[i] - offset);
   }
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../core/dtype.h"
+#include "gptq_span.h"
 
 // The SIMD levels rely on GCC's target pragma; other compilers and processors use the scalar one.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -82,6 +83,16 @@ struct Kernels {
   // out = sums * scale * scales / 127^2 + bias; bias may be null.
   void (*dequantize)(const int32_t* sums, int64_t n, float scale, const float* scales,
                      const float* bias, float* out);
+
+  // out[i] = scale * (code - zero) for the positions of span, whose count is rounded up to a
+  // multiple of 32 here; what is behind the count may be anything.
+  void (*dequantize_gptq)(const GptqSpan& span, float* out);
+  // The matmul of dequantized weights for few rows, at most gptq_rows of them, and cols <= 4; the
+  // same values as by dequantize_gptq and matmul[F32]. The spans are four, alike in all but their
+  // pointers; those behind cols are read, not used.
+  void (*matmul_gptq)(const float* x, int64_t x_stride, const GptqSpan* spans, int64_t rows,
+                      int64_t cols, float* out, int64_t out_stride, bool accumulate);
+  int64_t gptq_rows;  // 0 where there is no such matmul
 };
 
 // The table of the chosen level: the best that the processor has, or the one that the environment

@@ -35,7 +35,7 @@ const float* ordered(const OpCall& call, ThreadPool& pool, float* buffer) {
 
 struct Matmul {
   const OpCall& call;
-  const MatmulTile tile = kernels().matmul[static_cast<int>(DType::F32)];
+  const Kernels& kernel = kernels();
   const GptqRows weight;
   const float* input;  // [M, P]
   const float* shift;  // the bias, or null
@@ -45,7 +45,11 @@ struct Matmul {
     const int64_t step = std::min(cols_at_a_time(task.rows, task.cols), kTileRows);
     for (int64_t j = task.col; j < task.col + task.cols; j += step) {
       const int64_t width = std::min(step, task.col + task.cols - j);
-      multiply(task, j, width);
+      if (task.rows <= kernel.gptq_rows && weight.aligned()) {
+        multiply_few(task, j, width);
+      } else {
+        multiply(task, j, width);
+      }
       finish(task, j, width);
     }
   }
@@ -56,15 +60,31 @@ struct Matmul {
   }
 
   void multiply(const MatmulTasks::Task& task, int64_t col, int64_t width) const {
-    float rows[kTileRows * kMatmulBlock];
+    alignas(64) float rows[kTileRows * kMatmulBlock];  // vectors do not straddle cache lines
     int64_t p = 0;
     do {  // once even when there are no positions, to clear out
       const int64_t count = std::min(kMatmulBlock, depth - p);
       for (int64_t j = 0; j < width; ++j) {
         weight.dequantize(col + j, p, count, rows + j * kMatmulBlock);
       }
-      tile(input + task.row * depth + p, depth, rows, kMatmulBlock, count, task.rows, width,
-           out_at(task.row, col), call[out].row_stride(), p > 0);
+      kernel.matmul[static_cast<int>(DType::F32)](
+          input + task.row * depth + p, depth, rows, kMatmulBlock, count, task.rows, width,
+          out_at(task.row, col), call[out].row_stride(), p > 0);
+      p += kMatmulBlock;
+    } while (p < depth);
+  }
+
+  // For width <= 4, without a copy of the weights.
+  void multiply_few(const MatmulTasks::Task& task, int64_t col, int64_t width) const {
+    int64_t p = 0;
+    do {
+      const int64_t count = std::min(kMatmulBlock, depth - p);
+      GptqSpan spans[4];
+      for (int64_t j = 0; j < 4; ++j) {
+        spans[j] = weight.span(col + std::min(j, width - 1), p, count);
+      }
+      kernel.matmul_gptq(input + task.row * depth + p, depth, spans, task.rows, width,
+                         out_at(task.row, col), call[out].row_stride(), p > 0);
       p += kMatmulBlock;
     } while (p < depth);
   }

@@ -133,6 +133,10 @@ const linear: OpCase[] = WIDTHS.flatMap((bits) => [
     order: [-1, ...mixed(64).slice(0, 50), -1, -1, ...mixed(64).slice(50)],
     bias: true,
   }),
+  // Few rows on the CPU: a last word that is not full, and blocks of positions that begin in a group.
+  linearGptqCase({ bits, m: 2, n: 7, k: 45, groupSize: 32 }),
+  linearGptqCase({ bits, m: 1, n: 6, k: 1100, groupSize: 384, bias: true }),
+  linearGptqCase({ bits, m: 4, n: 9, k: 128, groupSize: 32, order: mixed(128), relu: true }),
   // What CUDA's tensor-core kernels take: whole pieces of 128 positions, groups of as many, a short
   // last group, one group for all.
   linearGptqCase({ bits, m: 6, n: 100, k: 320, groupSize: 128, bias: true }),

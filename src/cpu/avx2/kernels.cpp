@@ -7,7 +7,9 @@
 
 #pragma GCC target("avx2,fma,f16c")
 
+#include "../simd/matmul_gptq.h"
 #include "../simd/table.h"
+#include "gptq.h"
 #include "matmul_s8.h"
 #include "matmul_ternary.h"
 #include "vec.h"
@@ -16,6 +18,9 @@ namespace fewbit::cpu {
 
 void use_avx2(Kernels& table) {
   simd::fill<avx2::Vec>(table);
+  table.dequantize_gptq = simd::dequantize_gptq<avx2::Gptq>;
+  table.matmul_gptq = simd::matmul_gptq<avx2::Gptq>;
+  table.gptq_rows = avx2::Gptq::kFewRows;
   table.matmul_s8 = simd::matmul_s8<avx2::Widening>;
   table.matmul_ternary = simd::matmul_s8<avx2::Ternary>;
 }

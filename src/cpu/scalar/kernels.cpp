@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "../../core/half.h"
+#include "gptq.h"
 #include "matmul.h"
 
 namespace fewbit::cpu {
@@ -164,6 +165,9 @@ void use_scalar(Kernels& table) {
       .mark_outliers = mark_outliers,
       .quantize = quantize,
       .dequantize = dequantize,
+      .dequantize_gptq = scalar::dequantize_gptq,
+      .matmul_gptq = nullptr,
+      .gptq_rows = 0,
   };
 }
 
