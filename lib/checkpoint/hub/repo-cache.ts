@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import type { RepoType } from './client';
@@ -39,7 +40,7 @@ export class RepoCache {
     if (COMMIT.test(revision)) return;
     const path = join(this.folder, 'refs', revision);
     await mkdir(dirname(path), { recursive: true });
-    const temporary = `${path}.${process.pid}.tmp`;
+    const temporary = temporaryName(path);
     await writeFile(temporary, commit);
     await rename(temporary, path);
   }
@@ -56,7 +57,7 @@ export class RepoCache {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
       if (await exists(path)) return;
       // A dangling link of an interrupted or cleaned-up cache.
-      const temporary = `${path}.${process.pid}.tmp`;
+      const temporary = temporaryName(path);
       await symlink(target, temporary);
       await rename(temporary, path);
     }
@@ -71,4 +72,9 @@ export async function exists(path: string): Promise<boolean> {
   } catch {
     return false;
   }
+}
+
+/** A name beside a path that no other caller uses, of this process or another. */
+function temporaryName(path: string): string {
+  return `${path}.${randomUUID()}.tmp`;
 }
