@@ -1,6 +1,6 @@
 import { OptionsError } from '../errors';
-import type { CacheShape, CausalLM } from '../nn/causal-lm';
-import { KV_BITS, type KvBits } from '../ops';
+import type { CacheGrids, CacheShape, CausalLM } from '../nn/causal-lm';
+import { KV_BITS, type KvBits, QUERY_BITS, type QueryBits } from '../ops';
 import { tokenIds, wholeNumber } from './checks';
 import { pageBytes } from './kv-cache';
 
@@ -8,7 +8,9 @@ import { pageBytes } from './kv-cache';
 export interface KvGrids {
   readonly bits: KvBits;
   /** f32[2, kvHeads * headDim] each: scales, then zero points of unsigned codes. */
-  readonly layers: readonly { readonly key: Float32Array; readonly value: Float32Array }[];
+  readonly layers: readonly CacheGrids[];
+  /** Bits that queries are rounded to, in layers with a grid for them. */
+  readonly queryBits?: QueryBits;
 }
 
 /** Sizes of an engine. All memory of the cache is taken when the engine is made. */
@@ -97,7 +99,7 @@ function cacheShapeOf(model: CausalLM, { kvBits, kvGrids }: EngineOptions): Cach
 
 function withGrids(
   shape: CacheShape,
-  { bits, layers }: KvGrids,
+  { bits, layers, queryBits }: KvGrids,
   kvBits: EngineOptions['kvBits'] = bits,
 ): CacheShape {
   if (kvBits !== bits) {
@@ -110,7 +112,11 @@ function withGrids(
       `kvGrids are of another model: this one has ${shape.layers} layers of ${size} values each`,
     );
   }
-  return { ...shape, bits, grids: layers };
+  if (queryBits === undefined) return { ...shape, bits, grids: layers };
+  if (!QUERY_BITS.includes(queryBits)) {
+    throw new OptionsError(`queryBits must be 8 or 4, got ${queryBits}`);
+  }
+  return { ...shape, bits, grids: layers, queryBits };
 }
 
 function cachePages(

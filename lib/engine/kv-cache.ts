@@ -43,7 +43,8 @@ export class KvCache {
     this.layers.length = 0;
   }
 
-  private layer({ dtype, kvHeads, headDim, bits, grids }: CacheShape, index: number): LayerCache {
+  private layer(shape: CacheShape, index: number): LayerCache {
+    const { dtype, kvHeads, headDim, bits, grids, queryBits } = shape;
     const pair = (of: DType, width: number): { key: Tensor; value: Tensor } => {
       const extents = [this.pages, kvHeads, this.pageSize, width];
       return { key: this.allocate(of, extents), value: this.allocate(of, extents) };
@@ -52,10 +53,11 @@ export class KvCache {
     const codes = { ...pair('u8', kvRowBytes(headDim, bits)), bits, headDim };
     const grid = grids?.[index];
     if (!grid) return { ...codes, scales: pair('f16', 2) };
-    const channels = kvHeads * headDim;
     const upload = (values: Float32Array): Tensor =>
-      this.allocate('f32', [2, channels]).write(values);
-    return { ...codes, grids: { key: upload(grid.key), value: upload(grid.value) } };
+      this.allocate('f32', [2, values.length / 2]).write(values);
+    const coded = { ...codes, grids: { key: upload(grid.key), value: upload(grid.value) } };
+    if (!grid.query || queryBits === undefined) return coded;
+    return { ...coded, query: { grid: upload(grid.query), bits: queryBits } };
   }
 
   private allocate(dtype: DType, shape: number[]): Tensor {

@@ -1,6 +1,6 @@
 import type { Device } from '../device';
 import type { DType } from '../native';
-import type { KvBits, LayerCache } from '../ops';
+import type { KvBits, LayerCache, QueryBits } from '../ops';
 import type { Tensor } from '../tensor';
 
 /**
@@ -36,7 +36,17 @@ export interface CacheShape {
    * What the codes stand for, by layer: f32[2, kvHeads * headDim] scales and zero points. Without
    * grids, every token and head has a scale of its own.
    */
-  grids?: readonly { readonly key: Float32Array; readonly value: Float32Array }[];
+  grids?: readonly CacheGrids[];
+  /** Bits of the codes of queries, where grids have them. */
+  queryBits?: QueryBits;
+}
+
+/** A layer's scales and zero points by channel. */
+export interface CacheGrids {
+  readonly key: Float32Array;
+  readonly value: Float32Array;
+  /** f32[2, heads * headDim]: queries are rounded to codes of `queryBits` bits as they are read. */
+  readonly query?: Float32Array;
 }
 
 /** A decoder with a language-model head, whatever its architecture and the method of its layers. */

@@ -5,6 +5,10 @@ import type { AttentionInputs } from './attention';
 export const KV_BITS = [8, 4, 3] as const;
 export type KvBits = (typeof KV_BITS)[number];
 
+/** Widths that queries may be rounded to. */
+export const QUERY_BITS = [8, 4] as const;
+export type QueryBits = (typeof QUERY_BITS)[number];
+
 /**
  * One layer's paged cache in codes: u8[pages, kvHeads, pageSize, kvRowBytes] each. What they stand
  * for is fixed by channel (grids) or found for every token and head (scales).
@@ -16,6 +20,8 @@ export interface CodedLayerCache {
   headDim: number;
   /** f32[2, kvHeads * headDim]: scales, then zero points. */
   grids?: { key: Tensor; value: Tensor };
+  /** Rounds queries onto a grid of their own: f32[2, heads * headDim], and codes of so many bits. */
+  query?: { grid: Tensor; bits: QueryBits };
   /** f16[pages, kvHeads, pageSize, 2]: scale and smallest value. */
   scales?: { key: Tensor; value: Tensor };
 }
@@ -35,7 +41,7 @@ export function attendQuantized(
   where: Omit<AttentionInputs, 'cache'> & { decode: boolean },
 ): Tensor {
   const { blockTable, sequences, positions, slots, rope, scale, decode } = where;
-  const { key, value, grids, scales, bits, headDim } = cache;
+  const { key, value, grids, scales, query, bits, headDim } = cache;
   const { device } = q;
   const append = [q, k, v, positions, slots, rope, grids?.key, grids?.value, key, value];
   device.run('cache_append_quantized', [...append, scales?.key, scales?.value], [bits]);
@@ -43,8 +49,8 @@ export function attendQuantized(
   const codes = [key, value, grids?.key, grids?.value, scales?.key, scales?.value];
   device.run(
     'attention_quantized',
-    [q, ...codes, blockTable, sequences, positions, out],
-    [bits, headDim, scale, decode ? 1 : 0],
+    [q, query?.grid, ...codes, blockTable, sequences, positions, out],
+    [bits, headDim, scale, decode ? 1 : 0, query?.bits ?? 0],
   );
   return out;
 }

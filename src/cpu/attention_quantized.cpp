@@ -1,9 +1,13 @@
 #include "../ops/attention_quantized.h"
 
+#include <cmath>
+#include <vector>
+
 #include "../core/half.h"
 #include "attention_blocks.h"
 #include "cpu_op.h"
 #include "kv_codes.h"
+#include "parallel.h"
 
 namespace fewbit::cpu {
 
@@ -49,8 +53,34 @@ struct CodedCache {
   }
 };
 
-void run(const OpCall& call, ThreadPool& pool) {
-  require_f32(spec, call, {q});
+// q on its grid, as a contiguous matrix.
+std::vector<float> rounded_queries(const OpCall& call, ThreadPool& pool) {
+  const int64_t rows = call[q].rows(), columns = call[q].cols();
+  const float* scales = call[query_grid].as<float>();
+  const float* zeros = scales + columns;
+  const int width = static_cast<int>(call.attrs[query_bits]);
+  std::vector<float> values(rows * columns);
+  pool.parallel_for(rows, row_grain(columns), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* x = call[q].as<float>() + row * call[q].row_stride();
+      float* y = values.data() + row * columns;
+      for (int64_t i = 0; i < columns; ++i) {
+        y[i] = scales[i] * (static_code(x[i], scales[i], zeros[i], width) - zeros[i]);
+      }
+    }
+  });
+  return values;
+}
+
+void run(const OpCall& given, ThreadPool& pool) {
+  require_f32(spec, given, {q});
+  OpCall call = given;
+  std::vector<float> queries;
+  if (call[query_grid]) {
+    queries = rounded_queries(given, pool);
+    call.tensors[q].data = queries.data();
+    call.tensors[q].stride[0] = call[q].cols();
+  }
   const AttentionOperands operands{
       spec, call, q, block_table, sequences, positions, out, static_cast<float>(call.attrs[scale])};
   const CodedCache cache{call};

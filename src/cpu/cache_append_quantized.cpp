@@ -17,17 +17,11 @@ namespace {
 
 using namespace ops::cache_append_quantized;
 
-// fmax and fmin rather than clamp: a NaN becomes 0.
-uint8_t clamp_code(float code, int width) {
-  const auto largest = static_cast<float>(ops::kv::largest_code(width));
-  return static_cast<uint8_t>(std::fmin(std::fmax(code, 0.0f), largest));
-}
-
 // Codes on the grid of each channel.
 void quantize_static(const float* x, int64_t dim, const float* scales, const float* zeros,
                      int width, uint8_t* codes) {
   for (int64_t i = 0; i < dim; ++i) {
-    codes[i] = clamp_code(std::nearbyint(x[i] / scales[i]) + zeros[i], width);
+    codes[i] = static_cast<uint8_t>(static_code(x[i], scales[i], zeros[i], width));
   }
 }
 
@@ -38,7 +32,8 @@ void quantize_dynamic(const float* x, int64_t dim, int width, uint8_t* codes, ui
   scales[1] = f32_to_f16(*least);
   const float scale = f16_to_f32(scales[0]), smallest = f16_to_f32(scales[1]);
   for (int64_t i = 0; i < dim; ++i) {
-    codes[i] = scale > 0 ? clamp_code(std::nearbyint((x[i] - smallest) / scale), width) : 0;
+    const float code = scale > 0 ? std::nearbyint((x[i] - smallest) / scale) : 0.0f;
+    codes[i] = static_cast<uint8_t>(clamp_code(code, width));
   }
 }
 

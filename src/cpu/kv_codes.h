@@ -1,12 +1,24 @@
 // Codes of keys and values, between one byte each and the packed rows of ops/kv_codes.h.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
 #include "../ops/kv_codes.h"
 
 namespace fewbit::cpu {
+
+// The nearest code; fmax and fmin rather than clamp: a NaN becomes 0.
+inline float clamp_code(float code, int width) {
+  const auto largest = static_cast<float>(ops::kv::largest_code(width));
+  return std::fmin(std::fmax(code, 0.0f), largest);
+}
+
+// The code of x on the grid of its channel.
+inline float static_code(float x, float scale, float zero, int width) {
+  return clamp_code(std::nearbyint(x / scale) + zero, width);
+}
 
 // Where code i of a plane of `width`-bit fields lies in its word.
 inline int field_shift(int64_t i, int width) {

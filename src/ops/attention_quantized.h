@@ -2,7 +2,9 @@
 //   out[t, h] = softmax_j(scale * q[t, h] . K[j, h / group]) V[j, h / group]
 // on the values K and V that the codes stand for (kv_codes.h); softmax and sums in fp32.
 // With grids the codes are static by channel, else scales belong to every token and head.
-// q float[T, Hq*D] (rows may be spaced apart), caches u8[pages, Hkv, page_size, row bytes],
+// A query grid rounds every value of q as it is read, to what it would be as a code of query_bits
+// bits, 8 or 4, static by channel (kv_codes.h); without one, query_bits means nothing.
+// q float[T, Hq*D] (rows may be spaced apart), query_grid f32[2, Hq*D], caches u8[pages, Hkv, page_size, row bytes],
 // grids f32[2, Hkv*D], scales f16[pages, Hkv, page_size, 2], block_table i32[S, P],
 // sequences and positions i32[T], out float[T, Hq*D]; head_dim = D.
 #pragma once
@@ -14,6 +16,7 @@ namespace fewbit::ops::attention_quantized {
 
 enum Tensor {
   q,
+  query_grid,
   key_cache,
   value_cache,
   key_grid,
@@ -25,11 +28,12 @@ enum Tensor {
   positions,
   out
 };
-enum Attr { bits, head_dim, scale, decode };
+enum Attr { bits, head_dim, scale, decode, query_bits };
 
 inline const OpSpec spec{
     "attention_quantized",
     {{"q", Access::Read},
+     {"query_grid", Access::Read, true},
      {"key_cache", Access::Read},
      {"value_cache", Access::Read},
      {"key_grid", Access::Read, true},
@@ -40,7 +44,7 @@ inline const OpSpec spec{
      {"sequences", Access::Read},
      {"positions", Access::Read},
      {"out", Access::Write}},
-    {"bits", "head_dim", "scale", "decode"},
+    {"bits", "head_dim", "scale", "decode", "query_bits"},
     [](const OpCall& call) {
       const int width = static_cast<int>(call.attrs[bits]);
       const auto dim = static_cast<int64_t>(call.attrs[head_dim]);
@@ -49,6 +53,10 @@ inline const OpSpec spec{
           .require(dim > 0, "head_dim must be positive")
           .shape(q, {-1, -1})
           .dtype(q, {DType::F32, DType::F16, DType::BF16})
+          .shape(query_grid, {2, call[q].cols()})
+          .dtype(query_grid, {DType::F32})
+          .require(!call[query_grid] || call.attrs[query_bits] == 8 || call.attrs[query_bits] == 4,
+                   "query_bits must be 8 or 4")
           .shape(key_cache, {-1, -1, -1, kv::row_bytes(dim, width)});
       const TensorView& cache = call[key_cache];
       const int64_t rows = call[q].rows(), heads = cache.shape[1];
@@ -78,6 +86,7 @@ inline const OpSpec spec{
           .shape(positions, {rows})
           .dtype(positions, {DType::I32})
           .shape(out, {rows, call[q].cols()})
+          .contiguous(query_grid)
           .contiguous(key_cache)
           .contiguous(value_cache)
           .contiguous(key_grid)

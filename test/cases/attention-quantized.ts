@@ -26,6 +26,14 @@ function rowBytes(dim: number, bits: Width): number {
   return 4 * (bits === 3 ? words(2) + words(1) : words(bits));
 }
 
+/** Steps that differ by channel, and zero points beyond the codes among them. */
+function gridOf(channels: number, bits: number, seed: number): CaseTensor {
+  const list = (of: (i: number) => number) => Array.from({ length: channels }, (_, i) => of(i));
+  const steps = list((i) => (1 + ((i * seed) % 5)) * 2 ** (1 - bits));
+  const zeros = list((i) => 2 ** (bits - 1) + ((i * seed) % 7) - 4);
+  return input('f32', [2, channels], values(...steps, ...zeros));
+}
+
 /** Either grids by channel, or scales by token and head. */
 function scalesOf(
   { kvHeads, dim, pageSize }: CacheShape,
@@ -34,19 +42,7 @@ function scalesOf(
   pages: number,
   make: typeof input,
 ): Record<string, CaseTensor | null> {
-  const channels = kvHeads * dim;
-  // Steps that differ by channel, and zero points beyond the codes among them.
-  const grid = (seed: number): CaseTensor => {
-    const steps = Array.from(
-      { length: channels },
-      (_, i) => (1 + ((i * seed) % 5)) * 2 ** (1 - bits),
-    );
-    const zeros = Array.from(
-      { length: channels },
-      (_, i) => 2 ** (bits - 1) + ((i * seed) % 7) - 4,
-    );
-    return input('f32', [2, channels], values(...steps, ...zeros));
-  };
+  const grid = (seed: number): CaseTensor => gridOf(kvHeads * dim, bits, seed);
   const perToken = (seed: number): CaseTensor =>
     make('f16', [pages, kvHeads, pageSize, 2], { ...integers(seed, 1, 3) });
   return {
@@ -102,22 +98,30 @@ function quantized(
   shape: CacheShape,
   bits: Width,
   fixed: boolean,
+  queryBits: 0 | 8 | 4 = 0,
 ): OpCase {
   const { key_cache, value_cache, q, ...rest } = plain.tensors;
   const pages = key_cache?.shape[0] as number;
   const cache = [pages, shape.kvHeads, shape.pageSize, rowBytes(shape.dim, bits)];
-  const kind = fixed ? 'static' : 'dynamic';
+  const kind = `${fixed ? 'static' : 'dynamic'}${queryBits ? `, queries in ${queryBits} bits` : ''}`;
   return {
     name: plain.name.replace('attention', `attention_quantized ${bits} bits, ${kind},`),
     op: 'attention_quantized',
     tensors: {
       q: q ?? null,
+      query_grid: queryBits ? gridOf(shape.heads * shape.dim, queryBits, 13) : null,
       key_cache: input('u8', cache, integers(2, 0, 255)),
       value_cache: input('u8', cache, integers(3, 0, 255)),
       ...scalesOf(shape, bits, fixed, pages, input),
       ...rest,
     },
-    attrs: { bits, head_dim: shape.dim, ...plain.attrs, decode: decode ? 1 : 0 },
+    attrs: {
+      bits,
+      head_dim: shape.dim,
+      ...plain.attrs,
+      decode: decode ? 1 : 0,
+      query_bits: queryBits,
+    },
     hidden: FLOATS,
   };
 }
@@ -140,4 +144,22 @@ const attention: OpCase[] = SHAPES.flatMap((shape) => {
   );
 });
 
-export const attentionQuantizedCases: readonly OpCase[] = [...cacheAppend, ...attention];
+/** RPTQ's W4A8 and W4A4: queries on a grid, too. */
+const roundedQueries: OpCase[] = SHAPES.flatMap((shape) => {
+  const decode = attentionCase(shape, [20], [[0, 19]]);
+  const prefill = attentionCase(
+    shape,
+    [20],
+    [17, 18, 19].map((position) => [0, position] as const),
+  );
+  return ([8, 4] as const).flatMap((bits) => [
+    quantized(decode, true, shape, bits, true, bits),
+    quantized(prefill, false, shape, bits, true, bits),
+  ]);
+});
+
+export const attentionQuantizedCases: readonly OpCase[] = [
+  ...cacheAppend,
+  ...attention,
+  ...roundedQueries,
+];

@@ -57,6 +57,22 @@ test('the same windows and seed give the same grids; nothing is stored by token'
   expect(pageBytes(cacheShape, pageSize)).toBe(2 * layers * kvHeads * headDim * pageSize * 0.5);
 });
 
+test('queries are rounded onto a grid of their own', async () => {
+  const grids = await calibrated({ bits: 4 });
+  await using model = await load();
+  const { numAttentionHeads } = model.config;
+  const channels = numAttentionHeads * model.transformer.cacheShape.headDim;
+  const [step, zero] = [0.1, 128];
+  const query = new Float32Array(2 * channels).fill(step).fill(zero, channels);
+  const layers = grids.layers.map((layer) => ({ ...layer, query }));
+  const plain = await measured(grids);
+  const loss = Math.abs((await measured({ ...grids, layers, queryBits: 8 })) / plain - 1);
+  expect(loss).toBeGreaterThan(1e-7);
+  expect(loss).toBeLessThan(0.01);
+  await using wrong = await load({ ...grids, layers, queryBits: 5 as 4 });
+  expect(() => wrong.engine).toThrow('queryBits must be 8 or 4, got 5');
+});
+
 test('grids of another width or another model are refused', async () => {
   const grids = await calibrated({ bits: 3 });
   await using contradiction = await load(grids, 4);

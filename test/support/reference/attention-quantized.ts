@@ -127,10 +127,24 @@ function decoded(inputs: Inputs, side: 'key' | 'value', dim: number, bits: numbe
   return { shape: [pages, heads, pageSize, dim], data };
 }
 
+/** Queries rounded onto their grid. */
+function onGrid(q: HostTensor, grid: HostTensor, bits: number): HostTensor {
+  const [, columns] = sizeOf(q);
+  const [steps, zeros] = [rowOf(grid, 0), rowOf(grid, 1)];
+  const data = q.data.map((value, i) => {
+    const [step, zero] = [steps[i % columns] as number, zeros[i % columns] as number];
+    return step * (clamp(roundEven(value / step) + zero, bits) - zero);
+  });
+  return { shape: q.shape, data };
+}
+
 export const attentionQuantized: Reference = (inputs, attrs) => {
   const [dim, bits] = [attrs.head_dim as number, attrs.bits as number];
+  const q = given(inputs, 'q');
+  const grid = inputs.query_grid;
   const plain = {
     ...inputs,
+    q: grid ? onGrid(q, grid, attrs.query_bits as number) : q,
     key_cache: decoded(inputs, 'key', dim, bits),
     value_cache: decoded(inputs, 'value', dim, bits),
   };
