@@ -47,8 +47,8 @@ export {
   type FromPretrainedOptions,
   type ModelProgress,
 } from './pretrained/auto';
-export type { CalibrationReport } from './pretrained/gptq/gather-windows';
-export type { GptqProgress, LayerReport } from './pretrained/gptq/progress';
+export type { CalibrationReport } from './pretrained/layerwise/gather-windows';
+export type { LayerReport, LayerwiseProgress } from './pretrained/layerwise/progress';
 export { calibrateKvCache, type KvCalibrationOptions } from './pretrained/kv-calibration';
 export { CausalLanguageModel } from './pretrained/model';
 export {

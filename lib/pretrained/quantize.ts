@@ -13,15 +13,16 @@ import {
 } from '../quant';
 import { damageOf } from '../quant/bitnet';
 import { AutoModelForCausalLM, type ModelProgress } from './auto';
-import type { CalibrationReport } from './gptq/gather-windows';
-import type { GptqProgress, LayerReport } from './gptq/progress';
-import { quantizeGptq } from './gptq/quantize';
+import { GptqRecipe } from './gptq/recipe';
+import type { CalibrationReport } from './layerwise/gather-windows';
+import type { LayerReport, LayerwiseProgress } from './layerwise/progress';
+import { quantizeLayerwise } from './layerwise/quantize';
 
 /** How to quantize a model: a config class, or the same as a plain object with its `method`. */
 export type QuantizeConfig = QuantizationConfig | GptqConfig | ({ method: 'gptq' } & GptqOptions);
 
 /** How far `quantize` is; see `phase`. */
-export type QuantizeProgress = ModelProgress | GptqProgress;
+export type QuantizeProgress = ModelProgress | LayerwiseProgress;
 
 /** Options of `quantize`. Those from `dataset` to `restart` are for methods that calibrate: GPTQ. */
 export interface QuantizeOptions
@@ -108,7 +109,7 @@ export async function quantize(
   const told = { ...options, out, onProgress };
   const result =
     config.method === 'gptq'
-      ? await quantizeGptq(await openCheckpoint(folder), config, told)
+      ? await quantizeLayerwise(await openCheckpoint(folder), new GptqRecipe(config), told)
       : await quantizeOnLoad(folder, config, told);
   return {
     method: config.method,

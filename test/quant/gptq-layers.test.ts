@@ -1,10 +1,10 @@
 import { Device, openCheckpoint } from '../../lib';
 import { Transformer } from '../../lib/models/transformer';
 import { openSource } from '../../lib/pretrained/auto';
-import { HiddenStates } from '../../lib/pretrained/gptq/hidden-states';
-import { makePlan } from '../../lib/pretrained/gptq/plan';
-import { quantizeStages } from '../../lib/pretrained/gptq/quantize-stages';
-import { WorkFolder } from '../../lib/pretrained/gptq/work-folder';
+import { GptqRecipe } from '../../lib/pretrained/gptq/recipe';
+import { HiddenStates } from '../../lib/pretrained/layerwise/hidden-states';
+import { quantizeStages } from '../../lib/pretrained/layerwise/quantize-stages';
+import { WorkFolder } from '../../lib/pretrained/layerwise/work-folder';
 import { GptqConfig } from '../../lib/quant';
 import { Folders } from '../support/checkpoints';
 import { SMALL_VOCAB, writeSmallLlama } from '../support/small-llama';
@@ -26,14 +26,14 @@ test('only a layer of the model is in memory at a time', async () => {
   const source = await openSource(checkpoint);
   const before = device.memory().used;
   const model = new Transformer({ device, config: checkpoint.config, source });
-  const config = new GptqConfig({ bits: 4, groupSize: 32 });
+  const recipe = new GptqRecipe(new GptqConfig({ bits: 4, groupSize: 32 }));
   const identity = { version: 0, model: '', config: {}, windows: null };
   const work = await WorkFolder.open(folders.path(), identity, { restart: false });
   const windows = Array.from({ length: 6 }, (_, w) =>
     Array.from({ length: 48 }, (_, i) => (w * 13 + i * 7) % SMALL_VOCAB),
   );
-  const plan = makePlan(model, config);
-  const stages = await quantizeStages({ checkpoint, model, config, plan, windows, work });
+  const plan = recipe.plan(model);
+  const stages = await quantizeStages(recipe, { checkpoint, model, plan, windows, work });
   expect(stages.flatMap(({ layers }) => layers)).toHaveLength(24 * 7);
   expect(device.memory().peak - before).toBeLessThan(model.bytes / 4);
   model.dispose();

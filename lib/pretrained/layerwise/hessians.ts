@@ -29,7 +29,7 @@ export class HessianSet {
    */
   factors(
     names: readonly string[],
-    { ordering, damp }: GptqConfig,
+    { ordering, damp }: Pick<GptqConfig, 'ordering' | 'damp'>,
   ): (groupSize: number) => GptqFactor {
     const { h } = this.#sums.get(names.join()) as { h: Tensor };
     const bySize = new Map<number, GptqFactor>();

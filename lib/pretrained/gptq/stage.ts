@@ -1,20 +1,18 @@
-import type { Transformer } from '../../models/transformer';
 import { Embedding } from '../../nn/embedding';
-import { Linear } from '../../nn/linear';
-import { partRows } from '../../nn/linear-module';
 import { loadFloat } from '../../nn/parameter';
 import { cast, type GptqFactor } from '../../ops';
 import { GptqCheckpointConfig } from '../../quant/gptq/checkpoint-config';
+import type { GptqConfig } from '../../quant/gptq/config';
 import { layerTensors, type QuantizedLayer, quantizeLayer } from '../../quant/gptq/quantized-layer';
 import type { Tensor } from '../../tensor';
-import type { Calibration } from './calibration';
-import { HessianSet } from './hessians';
-import { layerModules, outerModules, withLoaded } from './model-parts';
-import type { Stage, Target } from './plan';
-import type { LayerReport } from './progress';
-import type { ProgressMeter } from './progress-meter';
-import type { GptqJob } from './quantize-stages';
-import type { FinishedStage } from './work-folder';
+import type { Calibration } from '../layerwise/calibration';
+import { HessianSet } from '../layerwise/hessians';
+import { layerModules, outerModules, rowsOf, withLoaded } from '../layerwise/model-parts';
+import type { Stage, Target } from '../layerwise/plan';
+import type { LayerReport } from '../layerwise/progress';
+import type { ProgressMeter } from '../layerwise/progress-meter';
+import type { LayerwiseJob, StageQuantizer } from '../layerwise/recipe';
+import type { FinishedStage } from '../layerwise/work-folder';
 
 /** A linear layer on its way through the quantizer. */
 interface Quantized {
@@ -25,51 +23,51 @@ interface Quantized {
 type FactorFor = (groupSize: number) => GptqFactor;
 
 /** Quantizes the linear layers of one stage and writes them. */
-export class StageQuantizer {
-  readonly #job: GptqJob;
+export class GptqStage implements StageQuantizer {
+  readonly #job: LayerwiseJob;
+  readonly #config: GptqConfig;
   readonly #meter: ProgressMeter;
   readonly #stage: Stage;
   readonly #done = new Map<string, Quantized>();
 
-  constructor(job: GptqJob, meter: ProgressMeter, stage: Stage) {
+  constructor(job: LayerwiseJob, meter: ProgressMeter, stage: Stage, config: GptqConfig) {
     this.#job = job;
+    this.#config = config;
     this.#meter = meter;
     this.#stage = stage;
   }
 
-  /** Rounds every weight to nearest. */
-  async round(): Promise<FinishedStage> {
-    const { model, signal } = this.#job;
-    const { layer, targets } = this.#stage;
-    if (layer === 'head') await this.#quantizeHead(() => undefined);
-    else {
-      await withLoaded(layerModules(model, layer), async () => {
-        for (const target of targets.values()) {
-          signal?.throwIfAborted();
-          this.#quantizeRows(target, undefined, 0);
-        }
-      });
-    }
+  /** By what the calibration windows bring to each layer; without them, to nearest. */
+  async quantize(calibration: Calibration | undefined): Promise<FinishedStage> {
+    await (calibration ? this.#calibrate(calibration) : this.#round());
     return this.#write();
   }
 
-  /** Quantizes by what the calibration windows bring to each layer. */
-  async calibrate(calibration: Calibration): Promise<FinishedStage> {
+  async #round(): Promise<void> {
+    const { model, signal } = this.#job;
+    const { layer, targets } = this.#stage;
+    if (layer === 'head') return this.#quantizeHead(() => undefined);
+    return withLoaded(layerModules(model, layer), async () => {
+      for (const target of targets.values()) {
+        signal?.throwIfAborted();
+        this.#quantizeRows(target, undefined, 0);
+      }
+    });
+  }
+
+  #calibrate(calibration: Calibration): Promise<void> {
     const { model } = this.#job;
     const { layer } = this.#stage;
-    if (layer === 'head') await this.#calibrateHead(calibration);
-    else {
-      await withLoaded(layerModules(model, layer), () => this.#calibrateLayer(calibration, layer));
-    }
-    return this.#write();
+    if (layer === 'head') return this.#calibrateHead(calibration);
+    return withLoaded(layerModules(model, layer), () => this.#calibrateLayer(calibration, layer));
   }
 
   async #calibrateLayer(calibration: Calibration, layer: number): Promise<void> {
-    const { model, config } = this.#job;
+    const { model } = this.#job;
     const { targets } = this.#stage;
     const all = calibration.groups(model, layer);
     const groups = all.filter((names) => names.some((name) => targets.has(name)));
-    const passes = config.trueSequential ? groups.map((names) => [names]) : [groups];
+    const passes = this.#config.trueSequential ? groups.map((names) => [names]) : [groups];
     for (const together of passes.filter(({ length }) => length > 0)) {
       const start = performance.now();
       using hessians = new HessianSet(model.device);
@@ -77,7 +75,7 @@ export class StageQuantizer {
       const share = (performance.now() - start) / together.flat().length;
       for (const names of together) {
         model.device.scope(() => {
-          const factorFor = hessians.factors(names, config);
+          const factorFor = hessians.factors(names, this.#config);
           for (const target of names.map((name) => targets.get(name))) {
             if (target) this.#quantizeRows(target, factorFor(target.groupSize), share);
           }
@@ -88,14 +86,14 @@ export class StageQuantizer {
   }
 
   async #calibrateHead(calibration: Calibration): Promise<void> {
-    const { model, config } = this.#job;
+    const { model } = this.#job;
     const names = [...this.#stage.targets.keys()];
     if (names.length === 0) return;
     using hessians = new HessianSet(model.device);
     await withLoaded(outerModules(model), () =>
       calibration.finish(model, (x) => hessians.add(names, x)),
     );
-    await this.#quantizeHead(() => hessians.factors(names, config));
+    await this.#quantizeHead(() => hessians.factors(names, this.#config));
   }
 
   /** Rows of a loaded module, which become the dequantized ones. */
@@ -133,11 +131,11 @@ export class StageQuantizer {
   #quantize(target: Target, w: Tensor, factor: GptqFactor | undefined, before: number): void {
     const start = performance.now();
     const { name, bits, groupSize, sym } = target;
-    const layer = quantizeLayer(w, factor, { bits, groupSize, sym }, this.#job.config);
+    const layer = quantizeLayer(w, factor, { bits, groupSize, sym }, this.#config);
     const seconds = (performance.now() - start + before) / 1000;
     const report = { name, bits, groupSize, error: layer.loss, damp: layer.damp, seconds };
     this.#done.set(name, { layer, report });
-    this.#meter.onLayer(target, report, this.#job.config);
+    this.#meter.onLayer(target, report);
   }
 
   #write(): Promise<FinishedStage> {
@@ -150,17 +148,4 @@ export class StageQuantizer {
       done.map(({ report }) => report),
     );
   }
-}
-
-/** The rows of a stacked matrix that belong to a linear layer. */
-function rowsOf(
-  { modules }: Transformer,
-  name: string,
-): { module: Linear; begin: number; end: number } {
-  for (const module of modules) {
-    if (!(module instanceof Linear)) continue;
-    const found = partRows(module.spec).find(({ part }) => part.name === name);
-    if (found) return { module, begin: found.begin, end: found.end };
-  }
-  throw new Error(`no module has the layer ${name}`);
 }

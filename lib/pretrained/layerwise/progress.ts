@@ -15,7 +15,7 @@ export interface LayerReport {
 }
 
 /** How far a quantization is. */
-export type GptqProgress =
+export type LayerwiseProgress =
   /** Token windows that went through a decoder layer (or the embedding, or the head). */
   | { phase: 'calibrate'; at: string; done: number; total: number }
   /** A layer is quantized. `eta`: seconds that the rest will take, judged by the work so far. */
@@ -25,4 +25,4 @@ export type GptqProgress =
   /** Something worth knowing that is no error. */
   | { phase: 'notice'; message: string };
 
-export type OnGptqProgress = (progress: GptqProgress) => void;
+export type OnLayerwiseProgress = (progress: LayerwiseProgress) => void;

@@ -2,8 +2,8 @@ import { calibrationWindows } from '../../calibration';
 import type { Checkpoint } from '../../checkpoint/checkpoint';
 import { AutoTokenizer } from '../../checkpoint/tokenizer';
 import { OptionsError } from '../../errors';
-import type { GptqConfig } from '../../quant/gptq/config';
 import type { QuantizeOptions } from '../quantize';
+import type { Recipe } from './recipe';
 
 /** What a model was calibrated with. */
 export interface CalibrationReport {
@@ -23,18 +23,18 @@ export interface Gathered {
   report: CalibrationReport;
 }
 
-/** The windows to calibrate with; undefined for rounding to nearest, which needs none. */
+/** The windows to calibrate with; undefined for recipes that need none. */
 export async function gatherWindows(
   checkpoint: Checkpoint,
-  { roundToNearest }: GptqConfig,
+  { title, calibrates }: Recipe,
   options: QuantizeOptions,
   notice: (message: string) => void,
 ): Promise<Gathered | undefined> {
   const { dataset, seed = 0, samples = DEFAULT_SAMPLES, signal, onProgress } = options;
-  if (roundToNearest) return undefined;
+  if (!calibrates) return undefined;
   if (dataset === undefined) {
     throw new OptionsError(
-      'GPTQ needs a dataset to calibrate with: a text file, wikitext2, c4, ptb, or windows of ids',
+      `${title} needs a dataset to calibrate with: a text file, wikitext2, c4, ptb, or windows of ids`,
     );
   }
   const longestContext = checkpoint.config.maxPositionEmbeddings;

@@ -1,43 +1,26 @@
-import type { Checkpoint } from '../../checkpoint/checkpoint';
 import { CheckpointSource } from '../../models/sources';
 import { Transformer } from '../../models/transformer';
-import { GptqMethod } from '../../quant/gptq';
-import type { GptqConfig } from '../../quant/gptq/config';
 import { Calibration } from './calibration';
 import { layerModules, outerModules, withLoaded } from './model-parts';
-import type { GptqPlan, Stage } from './plan';
-import type { OnGptqProgress } from './progress';
+import type { Stage } from './plan';
 import { ProgressMeter } from './progress-meter';
-import { StageQuantizer } from './stage-quantizer';
-import type { FinishedStage, WorkFolder } from './work-folder';
-
-export interface GptqJob {
-  readonly checkpoint: Checkpoint;
-  /** The original model. Its layers are loaded, used and disposed one after the other. */
-  readonly model: Transformer;
-  readonly config: GptqConfig;
-  readonly plan: GptqPlan;
-  /** Token ids to calibrate with; not used when `config.roundToNearest`. */
-  readonly windows: readonly (readonly number[])[];
-  readonly work: WorkFolder;
-  readonly signal?: AbortSignal | undefined;
-  readonly onProgress?: OnGptqProgress | undefined;
-}
+import type { LayerwiseJob, Recipe } from './recipe';
+import type { FinishedStage } from './work-folder';
 
 /**
- * Quantizes the stages of a plan that are not on disk yet by GPTQ (arXiv 2210.17323), each
- * calibrated with all before it quantized, and writes each as soon as it is done.
+ * Quantizes the stages of a plan that are not on disk yet, each calibrated with all before it
+ * quantized, and writes each as soon as it is done.
  * @throws the signal's reason when aborted; the stages written stay
  */
-export async function quantizeStages(job: GptqJob): Promise<FinishedStage[]> {
-  const { plan, work, model, config, windows, signal } = job;
+export async function quantizeStages(recipe: Recipe, job: LayerwiseJob): Promise<FinishedStage[]> {
+  const { plan, work, model, windows, signal } = job;
   const finished = await Promise.all(plan.stages.map((stage) => work.finished(stage)));
   const lastOpen = finished.lastIndexOf(undefined);
-  const meter = new ProgressMeter(plan, finished, job.onProgress);
+  const meter = new ProgressMeter(recipe, plan, finished, job.onProgress);
   if (lastOpen < 0) return finished as FinishedStage[];
-  if (config.roundToNearest) {
+  if (!recipe.calibrates) {
     for (const [i, stage] of plan.stages.entries()) {
-      finished[i] ??= await new StageQuantizer(job, meter, stage).round();
+      finished[i] ??= await recipe.stage(job, meter, stage).quantize(undefined);
     }
     return finished as FinishedStage[];
   }
@@ -46,10 +29,9 @@ export async function quantizeStages(job: GptqJob): Promise<FinishedStage[]> {
   model.prepare();
   await withLoaded(outerModules(model), () => calibration.embed(model));
   for (const [i, stage] of plan.stages.slice(0, lastOpen + 1).entries()) {
-    const done =
-      finished[i] ?? (await new StageQuantizer(job, meter, stage).calibrate(calibration));
+    const done = finished[i] ?? (await recipe.stage(job, meter, stage).quantize(calibration));
     finished[i] = done;
-    if (i < lastOpen) await advance(job, calibration, stage, done);
+    if (i < lastOpen) await advance(recipe, job, calibration, stage, done);
     meter.onStage();
   }
   return finished as FinishedStage[];
@@ -60,7 +42,8 @@ export async function quantizeStages(job: GptqJob): Promise<FinishedStage[]> {
  * calibrated with what will run, whether or not the process has been restarted since.
  */
 async function advance(
-  { checkpoint, model, plan, windows }: GptqJob,
+  recipe: Recipe,
+  { checkpoint, model, plan, windows }: LayerwiseJob,
   calibration: Calibration,
   { layer }: Stage,
   { file }: FinishedStage,
@@ -72,7 +55,7 @@ async function advance(
     device,
     config,
     source,
-    methods: [new GptqMethod(plan.diskConfig)],
+    methods: recipe.methods(plan),
     dtype: context.activations,
     maxPositions: Math.min(maxPositions, Math.max(...windows.map(({ length }) => length))),
   });

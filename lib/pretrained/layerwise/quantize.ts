@@ -4,15 +4,15 @@ import { Device } from '../../device';
 import { FewbitError, OptionsError, UnsupportedError } from '../../errors';
 import { Transformer } from '../../models/transformer';
 import { quantizationMethods } from '../../quant';
-import type { GptqConfig } from '../../quant/gptq/config';
 import { openSource } from '../auto';
 import type { QuantizeOptions, QuantizeReport } from '../quantize';
 import { replaceFile } from '../save';
 import { assemble, moveModel } from './assemble';
 import { gatherWindows, longest } from './gather-windows';
 import { HiddenStates } from './hidden-states';
-import { type GptqPlan, makePlan } from './plan';
+import type { Plan } from './plan';
 import { quantizeStages } from './quantize-stages';
+import type { Recipe } from './recipe';
 import {
   type Identity,
   LOG_FILE,
@@ -23,52 +23,54 @@ import {
   windowsDigest,
 } from './work-folder';
 
-/** Raised when the same settings give other files than before. */
-const VERSION = 1;
-
-type GptqResult = Pick<QuantizeReport, 'layers' | 'calibration'>;
+type LayerwiseResult = Pick<QuantizeReport, 'layers' | 'calibration'>;
 
 /** @internal See `quantize`. */
-export async function quantizeGptq(
+export async function quantizeLayerwise(
   checkpoint: Checkpoint,
-  config: GptqConfig,
+  recipe: Recipe,
   options: QuantizeOptions,
-): Promise<GptqResult> {
+): Promise<LayerwiseResult> {
   const { out, signal, onProgress, restart = false } = options;
   const notice = (message: string): void => onProgress?.({ phase: 'notice', message });
   if (checkpoint.config.quantization) {
     const { quant_method: method = 'an unknown method' } = checkpoint.config.quantization;
     throw new UnsupportedError(
-      `${checkpoint.folder} is quantized already, by ${method}: GPTQ needs the original model`,
+      `${checkpoint.folder} is quantized already, by ${method}: ${recipe.title} needs the original model`,
     );
   }
-  const calibration = await gatherWindows(checkpoint, config, options, notice);
+  const calibration = await gatherWindows(checkpoint, recipe, options, notice);
   const identity: Identity = {
-    version: VERSION,
+    version: recipe.version,
     model: await modelDigest(checkpoint),
-    config: config.toJSON(),
+    config: recipe.settings,
     windows: calibration ? windowsDigest(calibration.windows) : null,
   };
   const log = restart ? undefined : await readLog(out);
   if (log) {
     refuseOther(log, identity, out, 'the result of a');
     notice(`${out} holds the finished result of these settings: nothing is left to do`);
-    const { layers, calibration } = log as unknown as GptqResult;
+    const { layers, calibration } = log as unknown as LayerwiseResult;
     return { layers, ...(calibration ? { calibration } : {}) };
   }
   const work = await WorkFolder.open(out, identity, { restart });
-  const { plan, stages } = await runStages(checkpoint, config, options, {
+  const { plan, stages } = await runStages(checkpoint, recipe, options, {
     work,
     windows: calibration?.windows ?? [],
     notice,
   });
   const { maxShardBytes } = options;
-  const result: GptqResult = {
+  const result: LayerwiseResult = {
     layers: stages.flatMap(({ layers }) => layers),
     ...(calibration ? { calibration: calibration.report } : {}),
   };
   const assembled = await work.emptyFolder('result');
-  await assemble(assembled, checkpoint, plan, stages, { maxShardBytes, signal, onProgress });
+  await assemble(assembled, checkpoint, plan, stages, {
+    recipe,
+    maxShardBytes,
+    signal,
+    onProgress,
+  });
   await replaceFile(join(assembled, LOG_FILE), { ...identity, ...result });
   await moveModel(assembled, out);
   await work.remove();
@@ -83,7 +85,7 @@ interface StageParts {
 
 async function runStages(
   checkpoint: Checkpoint,
-  config: GptqConfig,
+  recipe: Recipe,
   { device: name, dtype, signal, onProgress, ...options }: QuantizeOptions,
   { work, windows, notice }: StageParts,
 ) {
@@ -100,15 +102,15 @@ async function runStages(
       dtype,
       ...(windows.length > 0 ? { maxPositions: longest(windows) } : {}),
     });
-    const plan = makePlan(model, config);
+    const plan = recipe.plan(model);
     for (const unpackable of plan.unpackable) {
       notice(`${unpackable} stays in 16 bits: its extents are no multiples of 32`);
     }
     noticeFewTokens(plan, windows, notice);
     checkIds(model, windows);
     checkMemory(model, windows);
-    const job = { checkpoint, model, config, plan, windows, work, signal, onProgress };
-    return { plan, stages: await quantizeStages(job) };
+    const job = { checkpoint, model, plan, windows, work, signal, onProgress };
+    return { plan, stages: await quantizeStages(recipe, job) };
   } finally {
     model?.dispose();
     device.dispose();
@@ -118,7 +120,7 @@ async function runStages(
 
 /** With fewer tokens than inputs, a Hessian knows nothing of most directions. */
 function noticeFewTokens(
-  { stages }: GptqPlan,
+  { stages }: Plan,
   windows: readonly (readonly number[])[],
   notice: (message: string) => void,
 ): void {

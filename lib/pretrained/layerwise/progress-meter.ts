@@ -1,6 +1,6 @@
-import type { GptqConfig } from '../../quant/gptq/config';
-import type { GptqPlan, Target } from './plan';
-import type { LayerReport, OnGptqProgress } from './progress';
+import type { Plan, Target } from './plan';
+import type { LayerReport, OnLayerwiseProgress } from './progress';
+import type { Recipe } from './recipe';
 import type { FinishedStage } from './work-folder';
 
 /** Damping comes back rounded to fp32. */
@@ -8,7 +8,8 @@ const DAMP_TOLERANCE = 1e-6;
 
 /** Counts what is done, estimates what is left, and tells whoever listens. */
 export class ProgressMeter {
-  readonly #onProgress: OnGptqProgress | undefined;
+  readonly #onProgress: OnLayerwiseProgress | undefined;
+  readonly #recipe: Recipe;
   readonly #total: number;
   /** When the work began that this process has to do. */
   #start = performance.now();
@@ -20,10 +21,12 @@ export class ProgressMeter {
   #rate = 0;
 
   constructor(
-    { stages }: GptqPlan,
+    recipe: Recipe,
+    { stages }: Plan,
     finished: readonly (FinishedStage | undefined)[],
-    onProgress: OnGptqProgress | undefined,
+    onProgress: OnLayerwiseProgress | undefined,
   ) {
+    this.#recipe = recipe;
     this.#onProgress = onProgress;
     const targets = stages.map((stage) => [...stage.targets.values()]);
     const open = targets.filter((_, i) => !finished[i]).flat();
@@ -39,20 +42,20 @@ export class ProgressMeter {
     this.#onProgress?.({ phase: 'calibrate', at, done, total });
   }
 
-  onLayer({ parameters }: Target, report: LayerReport, config: GptqConfig): void {
+  onLayer({ parameters }: Target, report: LayerReport): void {
     this.#done++;
     this.#left -= parameters;
     this.#worked += parameters;
     const eta = (this.#rate || this.#pace()) * this.#left;
     this.#onProgress?.({ phase: 'layer', done: this.#done, total: this.#total, eta, ...report });
     const { name, damp } = report;
-    if (config.roundToNearest) return;
+    if (!this.#recipe.calibrates) return;
     if (damp < 0) {
       this.#notice(
         `${name} is rounded to nearest: its calibration inputs are unusable (not finite, or no ` +
           'damping below 1 makes their Hessian positive definite)',
       );
-    } else if (damp > config.damp + DAMP_TOLERANCE) {
+    } else if (damp > this.#recipe.damp + DAMP_TOLERANCE) {
       this.#notice(`${name} needed damping of ${damp.toFixed(3)}`);
     }
   }

@@ -6,8 +6,9 @@ import { removeOtherWeights, writeWeights } from '../../checkpoint/checkpoint-wr
 import type { TensorSource } from '../../checkpoint/safetensors-writer';
 import type { TensorInfo } from '../../checkpoint/tensor-info';
 import { copyOthers, replaceFile } from '../save';
-import type { GptqPlan } from './plan';
-import type { OnGptqProgress } from './progress';
+import type { Plan } from './plan';
+import type { OnLayerwiseProgress } from './progress';
+import type { Recipe } from './recipe';
 import type { FinishedStage } from './work-folder';
 
 const WEIGHT = '.weight';
@@ -17,25 +18,26 @@ const BASE_PREFIX = 'model.';
 const CHUNK_BYTES = 4 * 2 ** 20;
 
 export interface AssembleOptions {
+  recipe: Recipe;
   maxShardBytes?: number | undefined;
   signal?: AbortSignal | undefined;
-  onProgress?: OnGptqProgress | undefined;
+  onProgress?: OnLayerwiseProgress | undefined;
 }
 
 const CONFIG = 'config.json';
 
 /**
- * Puts together the whole quantized model as AutoGPTQ and GPTQModel do: the original's tensors as they are,
- * with `qweight`, `qzeros`, `scales` and `g_idx` in the place of each quantized weight;
- * quantize_config.json beside config.json; the tokenizer's files.
+ * Puts together the whole quantized model: the original's tensors as they are, with those that the
+ * stages wrote in the place of each quantized weight; config.json and what the recipe adds to it; the
+ * tokenizer's files.
  * @param folder where there is nothing yet
  */
 export async function assemble(
   folder: string,
   checkpoint: Checkpoint,
-  plan: GptqPlan,
+  plan: Plan,
   stages: readonly FinishedStage[],
-  { maxShardBytes, signal, onProgress }: AssembleOptions,
+  { recipe, maxShardBytes, signal, onProgress }: AssembleOptions,
 ): Promise<void> {
   const names = plan.stages.flatMap(({ targets }) => [...targets.keys()]);
   const tensors = finalTensors(checkpoint, names, stages);
@@ -58,7 +60,9 @@ export async function assemble(
   }
   await writeWeights(folder, sources, maxShardBytes === undefined ? {} : { maxShardBytes });
   await copyOthers(checkpoint.folder, folder);
-  await replaceFile(join(folder, 'quantize_config.json'), plan.diskConfig);
+  for (const [name, content] of Object.entries(recipe.files(plan))) {
+    await replaceFile(join(folder, name), content);
+  }
   const { quantization_config: _, ...raw } = checkpoint.rawConfig;
   // A tied head that was quantized is a tensor of its own now.
   const tie = names.includes(HEAD) ? { tie_word_embeddings: false } : {};
@@ -74,28 +78,34 @@ export async function moveModel(from: string, to: string): Promise<void> {
   await removeOtherWeights(to, names);
 }
 
-/** All tensors of the result, quantized ones where their weight was. */
+/**
+ * All tensors of the result: what the stages wrote in the place of each quantized weight, and what
+ * else they wrote at the end.
+ */
 function finalTensors(
   checkpoint: Checkpoint,
   names: readonly string[],
   stages: readonly FinishedStage[],
 ): { name: string; info: TensorInfo }[] {
-  const quantized = new Map<string, TensorInfo[]>(names.map((name) => [name, []]));
-  for (const info of stages.flatMap(({ file }) => [...file.tensors.values()])) {
-    quantized.get(info.name.slice(0, info.name.lastIndexOf('.')))?.push(info);
+  const written = stages.flatMap(({ file }) => [...file.tensors.values()]);
+  const replaced = new Set(written.map(({ name }) => name));
+  const byLayer = new Map<string, TensorInfo[]>();
+  for (const info of written) {
+    const layer = info.name.slice(0, info.name.lastIndexOf('.'));
+    byLayer.set(layer, [...(byLayer.get(layer) ?? []), info]);
   }
   const isBase = names.some((name) => isWithoutPrefix(checkpoint, name));
   const result: { name: string; info: TensorInfo }[] = [];
   for (const info of checkpoint.tensors.values()) {
     const name = isBase && !info.name.startsWith(HEAD) ? BASE_PREFIX + info.name : info.name;
     const layer = name.endsWith(WEIGHT) ? name.slice(0, -WEIGHT.length) : '';
-    const parts = quantized.get(layer);
-    quantized.delete(layer);
-    if (!parts) result.push({ name, info });
-    else result.push(...parts.map((part) => ({ name: part.name, info: part })));
+    const parts = byLayer.get(layer);
+    byLayer.delete(layer);
+    if (parts) result.push(...parts.map((part) => ({ name: part.name, info: part })));
+    else if (!replaced.has(name)) result.push({ name, info });
   }
-  // A tied head has no weight of its own to stand in the place of.
-  for (const info of [...quantized.values()].flat()) result.push({ name: info.name, info });
+  // A tied head has no weight of its own to stand in the place of, and grids of a cache neither.
+  for (const info of [...byLayer.values()].flat()) result.push({ name: info.name, info });
   return result;
 }
 

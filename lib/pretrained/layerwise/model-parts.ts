@@ -1,4 +1,6 @@
 import type { Transformer } from '../../models/transformer';
+import { Linear } from '../../nn/linear';
+import { partRows } from '../../nn/linear-module';
 import type { Module } from '../../nn/module';
 import { isHead } from './plan';
 
@@ -24,4 +26,17 @@ export async function withLoaded(
   } finally {
     for (const module of modules) module.dispose();
   }
+}
+
+/** The rows of a stacked matrix that belong to a linear layer. */
+export function rowsOf(
+  { modules }: Transformer,
+  name: string,
+): { module: Linear; begin: number; end: number } {
+  for (const module of modules) {
+    if (!(module instanceof Linear)) continue;
+    const found = partRows(module.spec).find(({ part }) => part.name === name);
+    if (found) return { module, begin: found.begin, end: found.end };
+  }
+  throw new Error(`no module has the layer ${name}`);
 }
