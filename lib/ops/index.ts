@@ -1,3 +1,4 @@
+export * from './affine';
 export * from './attention';
 export * from './attention-quantized';
 export * from './bit-linear';

@@ -80,6 +80,10 @@ struct Kernels {
   void (*mark_outliers)(const float* x, int64_t n, float limit, uint8_t* flags);
   // codes = clamp(round_half_even(x * factor), -127, 127), 0 where x * factor is NaN
   void (*quantize)(const float* x, int64_t n, float factor, int8_t* codes);
+  // codes = clamp(round_half_even(x / scales) + zeros, -2^(bits - 1), 2^(bits - 1) - 1), 0 for a
+  // NaN (ops/affine_codes.h)
+  void (*quantize_grid)(const float* x, int64_t n, const float* scales, const float* zeros,
+                        int bits, int8_t* codes);
   // out = sums * scale * scales / 127^2 + bias; bias may be null.
   void (*dequantize)(const int32_t* sums, int64_t n, float scale, const float* scales,
                      const float* bias, float* out);

@@ -1,3 +1,4 @@
+import { affineCases } from './affine';
 import { attentionCases } from './attention';
 import { attentionQuantizedCases } from './attention-quantized';
 import { bitLinearCases } from './bit-linear';
@@ -29,5 +30,6 @@ export const opCases: readonly OpCase[] = [
   ...bitLinearCases,
   ...gptqCases,
   ...gptqQuantizeCases,
+  ...affineCases,
   ...sampleCases,
 ];

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "../../core/half.h"
+#include "../../ops/affine_codes.h"
 #include "gptq.h"
 #include "matmul.h"
 
@@ -133,6 +134,15 @@ void quantize(const float* x, int64_t n, float factor, int8_t* codes) {
   }
 }
 
+void quantize_grid(const float* x, int64_t n, const float* scales, const float* zeros, int bits,
+                   int8_t* codes) {
+  const auto most = static_cast<float>(ops::affine::largest_code(bits));
+  for (int64_t i = 0; i < n; ++i) {
+    const float code = std::nearbyint(x[i] / scales[i]) + zeros[i];
+    codes[i] = static_cast<int8_t>(std::isnan(code) ? 0.0f : std::clamp(code, -most - 1, most));
+  }
+}
+
 void dequantize(const int32_t* sums, int64_t n, float scale, const float* scales, const float* bias,
                 float* out) {
   for (int64_t i = 0; i < n; ++i) {
@@ -164,6 +174,7 @@ void use_scalar(Kernels& table) {
       .absmax = absmax,
       .mark_outliers = mark_outliers,
       .quantize = quantize,
+      .quantize_grid = quantize_grid,
       .dequantize = dequantize,
       .dequantize_gptq = scalar::dequantize_gptq,
       .matmul_gptq = nullptr,

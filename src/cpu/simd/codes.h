@@ -47,6 +47,29 @@ void quantize(const float* x, int64_t n, float factor, int8_t* codes) {
 }
 
 template <class V>
+void quantize_grid(const float* x, int64_t n, const float* scales, const float* zeros, int bits,
+                   int8_t* codes) {
+  const auto most = static_cast<float>((1 << (bits - 1)) - 1);
+  const auto low = V::set(-most - 1), high = V::set(most);
+  const auto code_of = [&](typename V::Float value, typename V::Float scale,
+                           typename V::Float zero) {
+    const auto code = V::add(V::round(V::div(value, scale)), zero);
+    return V::min(V::max(V::zero_nan(code), low), high);
+  };
+  for_vectors<V>(
+      n,
+      [&](int64_t i) {
+        const auto code = code_of(V::load(x + i), V::load(scales + i), V::load(zeros + i));
+        V::store_rounded(codes + i, code, V::kWidth);
+      },
+      [&](int64_t i, int rest) {
+        const auto code = code_of(V::load_first(x + i, rest), V::load_first(scales + i, rest),
+                                  V::load_first(zeros + i, rest));
+        V::store_rounded(codes + i, code, rest);
+      });
+}
+
+template <class V>
 void dequantize(const int32_t* sums, int64_t n, float scale, const float* scales, const float* bias,
                 float* out) {
   const auto row = V::set(scale), unit = V::set(kCodeProduct);

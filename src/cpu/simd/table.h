@@ -31,6 +31,7 @@ void fill(Kernels& table) {
   table.absmax = absmax<V>;
   table.mark_outliers = mark_outliers<V>;
   table.quantize = quantize<V>;
+  table.quantize_grid = quantize_grid<V>;
   table.dequantize = dequantize<V>;
 }
 

@@ -2,6 +2,7 @@ import type { OpCase } from '../../cases/op-case';
 import { rounded } from '../half';
 import { hostTensor } from '../host-tensor';
 import { dtypeOf, type Outputs, type RunDTypes, roundingOf, trimmed } from '../run-case';
+import { affineQuantize, affineRepack, linearAffine, normQuantize } from './affine';
 import { attention, cacheAppend, decodeAttention } from './attention';
 import { attentionQuantized, cacheAppendQuantized } from './attention-quantized';
 import { bitLinear } from './bit-linear';
@@ -37,6 +38,8 @@ import type { Reference } from './types';
 
 export const references: Readonly<Record<string, Reference>> = {
   add,
+  affine_quantize: affineQuantize,
+  affine_repack: affineRepack,
   attention,
   attention_quantized: attentionQuantized,
   bit_linear: bitLinear,
@@ -61,9 +64,11 @@ export const references: Readonly<Record<string, Reference>> = {
   int8_quantize: int8Quantize,
   layer_norm: layerNorm,
   linear,
+  linear_affine: linearAffine,
   linear_bitnet: linearBitnet,
   linear_gptq: linearGptq,
   linear_int8: linearInt8,
+  norm_quantize: normQuantize,
   relu2_mul: relu2Mul,
   rms_norm: rmsNorm,
   sample,

@@ -1,0 +1,140 @@
+import { roundEven } from '../half';
+import type { HostTensor } from '../host-tensor';
+import { layerNorm, rmsNorm } from './elementwise';
+import { given, type Inputs, type Reference, rowOf, sizeOf } from './types';
+
+// Jest looks globals up through its sandbox, which is slow in a loop.
+const { abs, exp, floor, fround, max, min } = Math;
+
+/**
+ * The code of a value, as far as fp32 arithmetic before it leaves no doubt: a case whose values come
+ * closer to a tie than `doubt` (relative) has no answer that every device must give.
+ */
+function codeOf(value: number, scale: number, zero: number, bits: number, doubt: number): number {
+  if (Number.isNaN(value)) return 0;
+  const steps = fround(value / scale);
+  if (doubt && abs(abs(steps - floor(steps)) - 0.5) < doubt * (abs(steps) + 1)) {
+    throw new Error(`${value} on a grid of ${scale} is too near a tie: choose other values`);
+  }
+  return max(-(2 ** (bits - 1)), min(2 ** (bits - 1) - 1, roundEven(steps) + zero));
+}
+
+/** Rows in a new order, as codes where there is a grid. */
+function written(rows: Float64Array[], inputs: Inputs, bits: number, doubt: number): Float64Array {
+  const { order, grid } = inputs;
+  return Float64Array.from(
+    rows.flatMap((row) => {
+      const places = order ? order.data : row.map((_, k) => k);
+      const values = Array.from(places, (k) => row[k] as number);
+      if (!grid) return values;
+      const [scales, zeros] = [rowOf(grid, 0), rowOf(grid, 1)];
+      const codes = values.map((value, j) =>
+        codeOf(value, scales[j] as number, zeros[j] as number, bits, doubt),
+      );
+      if (bits === 8) return codes;
+      const nibble = (j: number) => ((codes[j] as number) + 16) % 16;
+      return Array.from(
+        { length: codes.length / 2 },
+        (_, i) => nibble(2 * i) + 16 * nibble(2 * i + 1),
+      );
+    }),
+  );
+}
+
+const rowsOf = (tensor: HostTensor): Float64Array[] =>
+  Array.from({ length: sizeOf(tensor)[0] }, (_, row) => rowOf(tensor, row));
+
+export const normQuantize: Reference = (inputs, { centered, eps = 0, bits = 16 }) => {
+  const { residual, out: y } = (centered ? layerNorm : rmsNorm)(inputs, { eps });
+  const [rows, cols] = sizeOf(given(inputs, 'x'));
+  const normed = Array.from({ length: rows }, (_, row) =>
+    (y as Float64Array).subarray(row * cols, (row + 1) * cols),
+  );
+  return { ...(residual && { residual }), out: written(normed, inputs, bits, 2e-6) };
+};
+
+export const affineQuantize: Reference = (inputs, { activation, bits = 8 }) => {
+  const { up } = inputs;
+  const x = rowsOf(given(inputs, 'x'));
+  const gate = (v: number): number => {
+    if (activation === 1) return v / (1 + exp(-v));
+    return activation === 2 ? fround(max(v, 0) ** 2) : v;
+  };
+  const values = up
+    ? x.map((row, m) => row.map((v, k) => fround(gate(v) * (rowOf(up, m)[k] as number))))
+    : x;
+  // Without an exponential the arithmetic is the same everywhere, and ties are no doubt.
+  return { codes: written(values, inputs, bits, activation === 1 ? 1e-6 : 0) };
+};
+
+/** The codes of a row of planes, as affine_codes.h lays them out. */
+function weightCode(plane: HostTensor, row: number, k: number, width: number): number {
+  const perByte = 8 / width;
+  const block = floor(k / (16 * perByte));
+  const byte = rowOf(plane, row)[block * 16 + (k % 16)] as number;
+  return (byte >> ((floor(k / 16) % perByte) * width)) & (2 ** width - 1);
+}
+
+/** The code at a position of a row of planes, as gptq_layout.h lays them out. */
+function gptqCode(plane: HostTensor, row: number, k: number, width: number): number {
+  const perWord = 32 / width;
+  const bit = ((k % perWord) % 2) * 16 + floor((k % perWord) / 2) * width;
+  const byte = rowOf(plane, row)[floor(k / perWord) * 4 + floor(bit / 8)] as number;
+  return (byte >> (bit % 8)) & (2 ** width - 1);
+}
+
+export const affineRepack: Reference = (inputs, { bits = 0, positions = 0 }) => {
+  const repacked = (from: HostTensor, to: HostTensor, width: number): Float64Array => {
+    const [rows, bytes] = sizeOf(to);
+    const out = new Float64Array(rows * bytes);
+    const perByte = 8 / width;
+    for (let row = 0; row < rows; row++) {
+      for (let k = 0; k < positions; k++) {
+        const at = row * bytes + floor(k / (16 * perByte)) * 16 + (k % 16);
+        const code = gptqCode(from, row, k, width) * 2 ** ((floor(k / 16) % perByte) * width);
+        out[at] = (out[at] as number) + code - (bits === 8 ? 128 : 0);
+      }
+    }
+    return out;
+  };
+  const { high, out_high: outHigh } = inputs;
+  const low = repacked(given(inputs, 'codes'), given(inputs, 'out_codes'), bits === 3 ? 2 : bits);
+  return { out_codes: low, ...(high && outHigh && { out_high: repacked(high, outHigh, 1) }) };
+};
+
+/** Activations of 8 or 4 bits as whole numbers. */
+function activationCode(x: HostTensor, row: number, k: number, bits: number): number {
+  if (bits === 8) return rowOf(x, row)[k] as number;
+  const nibble = ((rowOf(x, row)[floor(k / 2)] as number) >> ((k % 2) * 4)) & 15;
+  return nibble < 8 ? nibble : nibble - 16;
+}
+
+export const linearAffine: Reference = (inputs, attrs) => {
+  const { x_bits: xBits = 8, bits = 0, group_size: groupSize = 1, activation } = attrs;
+  const { high, zeros, bias } = inputs;
+  const x = given(inputs, 'x');
+  const codes = given(inputs, 'codes');
+  const scales = given(inputs, 'scales');
+  const [m, n] = sizeOf(given(inputs, 'out'));
+  const k = (sizeOf(x)[1] * 8) / xBits;
+  const rows = Array.from({ length: m }, (_, i) =>
+    Float64Array.from({ length: k }, (_, j) => activationCode(x, i, j, xBits)),
+  );
+  const out = new Float64Array(m * n);
+  for (let j = 0; j < n; j++) {
+    const weight = Float64Array.from({ length: k }, (_, p) => {
+      const group = floor(p / groupSize);
+      const scale = rowOf(scales, j)[group] as number;
+      if (bits === 8) return scale * (rowOf(codes, j)[p] as number);
+      const low = weightCode(codes, j, p, bits === 3 ? 2 : bits);
+      const code = low + (high ? 4 * weightCode(high, j, p, 1) : 0);
+      return scale * (code - (rowOf(zeros as HostTensor, j)[group] as number));
+    });
+    for (const [i, row] of rows.entries()) {
+      let sum = bias?.data[j] ?? 0;
+      for (let p = 0; p < k; p++) sum += (row[p] as number) * (weight[p] as number);
+      out[i * n + j] = activation && sum < 0 ? 0 : sum;
+    }
+  }
+  return { out };
+};
