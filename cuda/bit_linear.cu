@@ -38,7 +38,7 @@ bitnet::Quantize quantize_of(const OpCall& call) {
   q.rows = call[x].rows();
   q.cols = call[x].cols();
   q.padded_cols = ops::bitnet::padded(q.cols);
-  q.activation = static_cast<int>(call.attrs[gate]);
+  q.activation = static_cast<Gate>(static_cast<int>(call.attrs[gate]));
   q.eps = static_cast<float>(call.attrs[eps]);
   auto* front = static_cast<char*>(call.workspace);
   q.codes = reinterpret_cast<int8_t*>(front);

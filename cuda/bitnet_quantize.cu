@@ -71,7 +71,7 @@ void run(const OpCall& call, Context& context) {
   q.rows = call[x].rows();
   q.cols = call[x].cols();
   q.padded_cols = call[codes].cols();
-  q.activation = static_cast<int>(call.attrs[activation]);
+  q.activation = static_cast<Gate>(static_cast<int>(call.attrs[activation]));
   q.eps = static_cast<float>(call.attrs[eps]);
   q.codes = call[codes].as<int8_t>();
   q.scales = call[scales].as<float>();

@@ -15,11 +15,10 @@ void run(const OpCall& call, Context& context) {
                           .residual = call[residual].as<T>(),
                           .weight = call[weight].data,
                           .bias = call[bias].data,
-                          .out = call[out].as<T>(),
                           .weight_dtype = call[weight] ? call[weight].dtype : call[bias].dtype,
                           .columns = call[x].cols(),
                           .eps = static_cast<float>(call.attrs[eps])};
-    run_row_norm<Norm::Layer>("layer_norm", context, call[x].rows(), norm);
+    run_row_norm<Norm::Layer>("layer_norm", context, call[x].rows(), norm, call[out].as<T>());
   });
 }
 

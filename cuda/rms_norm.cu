@@ -15,11 +15,10 @@ void run(const OpCall& call, Context& context) {
                           .residual = call[residual].as<T>(),
                           .weight = call[weight].data,
                           .bias = nullptr,
-                          .out = call[out].as<T>(),
                           .weight_dtype = call[weight].dtype,
                           .columns = call[x].cols(),
                           .eps = static_cast<float>(call.attrs[eps])};
-    run_row_norm<Norm::Rms>("rms_norm", context, call[x].rows(), norm);
+    run_row_norm<Norm::Rms>("rms_norm", context, call[x].rows(), norm, call[out].as<T>());
   });
 }
 

@@ -3,6 +3,7 @@
 
 #include "../../src/core/dtype.h"
 #include "../common/context.h"
+#include "../common/gate.cuh"
 
 namespace fewbit::cuda::bitnet {
 
@@ -15,7 +16,7 @@ struct Quantize {
   DType weight_dtype;
   int64_t x_stride, up_stride;
   int64_t rows, cols, padded_cols;
-  int activation;
+  Gate activation;
   float eps;
 
   int8_t* codes;

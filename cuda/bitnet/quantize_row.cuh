@@ -4,6 +4,7 @@
 #include "../../src/ops/bitnet_quantize.h"
 #include "../common/convert.cuh"
 #include "../common/dependency.cuh"
+#include "../common/gate.cuh"
 #include "../common/reduce.cuh"
 #include "quantize.h"
 
@@ -46,16 +47,6 @@ __device__ __forceinline__ void load_weights(float (&values)[kChunk], const Quan
   }
 }
 
-__device__ __forceinline__ float gate(float value, int activation) {
-  using namespace ops::bitnet_quantize;
-  if (activation == Silu) return value / (1.0f + expf(-value));
-  if (activation == Relu2) {
-    const float positive = value < 0 ? 0.0f : value;  // a NaN stays
-    return __fmul_rn(positive, positive);
-  }
-  return value;
-}
-
 // v of the op's comment, and the sum that the residual becomes.
 template <bool Vectors, class T>
 __device__ __forceinline__ void load_values(float (&values)[kChunk], Chunk<T>& sum,
@@ -65,7 +56,7 @@ __device__ __forceinline__ void load_values(float (&values)[kChunk], Chunk<T>& s
     float up[kChunk];
     load_chunk<Vectors>(up, static_cast<const T*>(q.up) + row * q.up_stride, column, q.cols);
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) values[i] = __fmul_rn(gate(values[i], q.activation), up[i]);
+    for (int i = 0; i < kChunk; ++i) values[i] = __fmul_rn(gate_value(values[i], q.activation), up[i]);
   }
   if (q.residual) {
     float before[kChunk];

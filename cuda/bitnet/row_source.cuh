@@ -169,7 +169,7 @@ struct QuantizedRow {
     if (q.up) {
 #pragma unroll
       for (int i = 0; i < kChunk; ++i) {
-        values[i] = __fmul_rn(gate(values[i], q.activation), other[i]);
+        values[i] = __fmul_rn(gate_value(values[i], q.activation), other[i]);
       }
       return;
     }

@@ -1,4 +1,4 @@
-// Normalisation of rows, with the residual sum fused in: what rms_norm and layer_norm share.
+// Normalisation of rows, with the residual sum fused in: what all norms share.
 #pragma once
 
 #include "../common/context.h"
@@ -17,7 +17,6 @@ struct RowNorm {
   T* residual;         // null: none
   const void* weight;  // null: ones
   const void* bias;    // null: zeros
-  T* out;
   DType weight_dtype;  // of bias too
   int64_t columns;
   float eps;
@@ -30,11 +29,46 @@ struct RowNorm {
   }
 };
 
-__device__ __forceinline__ void prefetch(const void* data, DType dtype, int64_t index) {
-  if (!data) return;
-  const char* address = static_cast<const char*>(data) + index * (dtype == DType::F32 ? 4 : 2);
+__device__ __forceinline__ void prefetch_line(const void* address) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
+
+__device__ __forceinline__ void prefetch(const void* data, DType dtype, int64_t index) {
+  if (!data) return;
+  prefetch_line(static_cast<const char*>(data) + index * (dtype == DType::F32 ? 4 : 2));
+}
+
+// Where the values of a row go. A sink is a trivially copyable struct with
+//   void prefetch<Threads>() const      brings constant operands towards L2
+//   void put(row, column, float (&y)[Count]) const
+//                                       takes Count neighbours, a vector of T or one
+//   void finish<Threads>(row) const     called by all threads when all of the row was put
+// This one stores them; out may be x.
+template <class T>
+struct StoreRow {
+  T* out;
+  int64_t columns;
+
+  template <int Threads>
+  __device__ __forceinline__ void prefetch() const {}
+
+  template <int Count>
+  __device__ __forceinline__ void put(int64_t row, int64_t column, const float (&y)[Count]) const {
+    T* to = out + row * columns + column;
+    if constexpr (Count == kVectorSize<T>) {
+      Vector<T> result;
+#pragma unroll
+      for (int i = 0; i < Count; ++i) result.value[i] = from_float<T>(y[i]);
+      store_vector(to, result);
+    } else {
+#pragma unroll
+      for (int i = 0; i < Count; ++i) to[i] = from_float<T>(y[i]);
+    }
+  }
+
+  template <int Threads>
+  __device__ __forceinline__ void finish(int64_t) const {}
+};
 
 // Count consecutive elements of a weight or bias, aligned to 16 bytes.
 template <int Count>
@@ -64,8 +98,8 @@ __device__ __forceinline__ void load_floats(float (&to)[Count], const void* data
 }
 
 // The row stays in registers: one read, one write. Threads * Vectors vectors cover it.
-template <Norm Kind, class T, int Threads, int Vectors>
-__global__ void __launch_bounds__(Threads) row_norm_kernel(const RowNorm<T> norm) {
+template <Norm Kind, class T, int Threads, int Vectors, class Sink>
+__global__ void __launch_bounds__(Threads) row_norm_kernel(const RowNorm<T> norm, const Sink sink) {
   constexpr int kWidth = kVectorSize<T>;
   __shared__ float scratch[2][Threads / 32];
   const int64_t start = static_cast<int64_t>(blockIdx.x) * norm.columns;
@@ -82,6 +116,7 @@ __global__ void __launch_bounds__(Threads) row_norm_kernel(const RowNorm<T> norm
     prefetch(norm.weight, norm.weight_dtype, column_of(v));
     prefetch(norm.bias, norm.weight_dtype, column_of(v));
   }
+  sink.template prefetch<Threads>();
   wait_for_predecessor();
 
   // All loads start before the first value is used.
@@ -152,18 +187,17 @@ __global__ void __launch_bounds__(Threads) row_norm_kernel(const RowNorm<T> norm
     const int64_t column = column_of(v);
     if (column >= norm.columns) continue;
     if constexpr (Vectors > 1) load_weights(column);
-    Vector<T> result;
+    float y[kWidth];
 #pragma unroll
-    for (int i = 0; i < kWidth; ++i) {
-      result.value[i] = from_float<T>(value[v][i] * inverse * scale[i] + shift[i]);
-    }
-    store_vector(norm.out + start + column, result);
+    for (int i = 0; i < kWidth; ++i) y[i] = value[v][i] * inverse * scale[i] + shift[i];
+    sink.put(blockIdx.x, column, y);
   }
+  sink.template finish<Threads>(blockIdx.x);
 }
 
 // Any width and alignment: element by element, the row read once per pass.
-template <Norm Kind, class T>
-__global__ void __launch_bounds__(512) any_row_norm_kernel(const RowNorm<T> norm) {
+template <Norm Kind, class T, class Sink>
+__global__ void __launch_bounds__(512) any_row_norm_kernel(const RowNorm<T> norm, const Sink sink) {
   constexpr int kThreads = 512;
   __shared__ float scratch[2][kThreads / 32];
   const int64_t start = static_cast<int64_t>(blockIdx.x) * norm.columns;
@@ -198,32 +232,44 @@ __global__ void __launch_bounds__(512) any_row_norm_kernel(const RowNorm<T> norm
   const float inverse = rsqrtf(sum / columns + norm.eps);
   for (int64_t column = threadIdx.x; column < norm.columns; column += kThreads) {
     const float centred = to_float(values[start + column]) - mean;
-    norm.out[start + column] =
-        from_float<T>(centred * inverse * norm.scale_at(column) + norm.shift_at(column));
+    const float y[1] = {centred * inverse * norm.scale_at(column) + norm.shift_at(column)};
+    sink.put(blockIdx.x, column, y);
   }
+  sink.template finish<kThreads>(blockIdx.x);
 }
 
-template <Norm Kind, class T>
-void run_row_norm(const char* name, Context& context, int64_t rows, const RowNorm<T>& norm) {
+// aligned: whether vectors of T may be put. shared_bytes: of the sink.
+template <Norm Kind, class T, class Sink>
+void run_row_norm(const char* name, Context& context, int64_t rows, const RowNorm<T>& norm,
+                  const Sink& sink, size_t shared_bytes = 0, bool aligned = true) {
   if (rows <= 0 || norm.columns <= 0) return;
-  Launch config{.name = name, .grid = dim3(static_cast<unsigned>(rows)), .overlap = true};
-  const auto go = [&](void (*kernel)(RowNorm<T>), unsigned threads) {
+  Launch config{.name = name,
+                .grid = dim3(static_cast<unsigned>(rows)),
+                .shared_bytes = shared_bytes,
+                .overlap = true};
+  const auto go = [&](void (*kernel)(RowNorm<T>, Sink), unsigned threads) {
     config.block = dim3(threads);
-    launch(config, context, kernel, norm);
+    launch(config, context, kernel, norm, sink);
   };
-  bool aligned = true;
-  for (const void* data :
-       {static_cast<const void*>(norm.x), static_cast<const void*>(norm.residual),
-        static_cast<const void*>(norm.out), norm.weight, norm.bias}) {
+  for (const void* data : {static_cast<const void*>(norm.x),
+                           static_cast<const void*>(norm.residual), norm.weight, norm.bias}) {
     aligned = aligned && vector_aligned(data, norm.columns, sizeof(T));
   }
   const int64_t vectors = norm.columns / kVectorSize<T>;
-  if (!aligned || vectors > 4096) return go(any_row_norm_kernel<Kind, T>, 512);
-  if (vectors <= 128) return go(row_norm_kernel<Kind, T, 128, 1>, 128);
-  if (vectors <= 512) return go(row_norm_kernel<Kind, T, 512, 1>, 512);
-  if (vectors <= 1024) return go(row_norm_kernel<Kind, T, 1024, 1>, 1024);
-  if (vectors <= 2048) return go(row_norm_kernel<Kind, T, 512, 4>, 512);
-  go(row_norm_kernel<Kind, T, 1024, 4>, 1024);
+  if (!aligned || vectors > 4096) return go(any_row_norm_kernel<Kind, T, Sink>, 512);
+  if (vectors <= 128) return go(row_norm_kernel<Kind, T, 128, 1, Sink>, 128);
+  if (vectors <= 512) return go(row_norm_kernel<Kind, T, 512, 1, Sink>, 512);
+  if (vectors <= 1024) return go(row_norm_kernel<Kind, T, 1024, 1, Sink>, 1024);
+  if (vectors <= 2048) return go(row_norm_kernel<Kind, T, 512, 4, Sink>, 512);
+  go(row_norm_kernel<Kind, T, 1024, 4, Sink>, 1024);
+}
+
+// The same into out, of the dtype of x; may be x.
+template <Norm Kind, class T>
+void run_row_norm(const char* name, Context& context, int64_t rows, const RowNorm<T>& norm,
+                  T* out) {
+  run_row_norm<Kind>(name, context, rows, norm, StoreRow<T>{out, norm.columns}, 0,
+                     vector_aligned(out, norm.columns, sizeof(T)));
 }
 
 }  // namespace fewbit::cuda
