@@ -30,11 +30,14 @@ __global__ __launch_bounds__(kThreads) void repack(const Plane p) {
   if (index >= p.rows * p.to_bytes) return;
   const int64_t row = index / p.to_bytes, byte = index % p.to_bytes;
   const int per_byte = 8 / p.width, per_word = 32 / p.width;
+  // What field_of says, the other way round.
+  const int64_t chunk = byte / (16 * p.width), in_chunk = byte % (16 * p.width);
+  const int64_t part = in_chunk / (4 * p.width), word = in_chunk % (4 * p.width) / 4;
   const auto* words = reinterpret_cast<const uint32_t*>(p.from + row * p.from_bytes);
   uint32_t packed = 0;
   for (int i = 0; i < per_byte; ++i) {
     const int64_t position =
-        byte / 16 * (16 * per_byte) + i * ops::affine::kRun + byte % ops::affine::kRun;
+        chunk * ops::affine::kChunk + (word * per_byte + i) * 16 + part * 4 + byte % 4;
     if (position >= p.positions) break;
     const int shift = ops::gptq::field_shift(static_cast<int>(position % per_word), p.width);
     const uint32_t code = words[position / per_word] >> shift & ((1u << p.width) - 1);

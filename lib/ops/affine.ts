@@ -104,7 +104,7 @@ function emptyCodes(x: Tensor, columns: number, bits: AffineActivationBits): Ten
 
 /** Bytes of a weight row in a plane of fields of `width` bits. */
 export function affinePlaneBytes(positions: number, width: number): number {
-  return Math.ceil((positions * width) / 128) * 16;
+  return Math.ceil(positions / 128) * 16 * width;
 }
 
 /** The codes of a weight as `linearAffine` takes them. */

@@ -21,25 +21,19 @@ inline void unpack_nibbles(const uint8_t* packed, int64_t n, int8_t* out) {
   }
 }
 
-// Weights of positions begin .. begin + count of a row, both multiples of 16, less the zero point.
-// `low` and `high` are the row's planes.
+// Weights of positions begin .. begin + count of a row, both multiples of 4, less the zero point.
+// `low` and `high` are the row's planes; of 8 bits the codes are weights already, and zero is 0.
 template <int Bits>
 inline void unpack_weights(const uint8_t* low, const uint8_t* high, int64_t begin, int64_t count,
                            int zero, int8_t* out) {
   using namespace ops::affine;
-  constexpr int kWidth = low_width(Bits);
-  for (int64_t p = begin; p < begin + count; p += kRun, out += kRun) {
-    const uint8_t* bytes = low + run_offset(p, kWidth);
-    const int shift = run_shift(p, kWidth);
-    if constexpr (Bits == 3) {
-      const uint8_t* tops = high + run_offset(p, 1);
-      const int top_shift = run_shift(p, 1);
-      for (int j = 0; j < kRun; ++j) {
-        const int code = (bytes[j] >> shift & 3) | (tops[j] >> top_shift & 1) << 2;
-        out[j] = static_cast<int8_t>(code - zero);
-      }
-    } else {
-      for (int j = 0; j < kRun; ++j) out[j] = static_cast<int8_t>((bytes[j] >> shift & 15) - zero);
+  constexpr int kWidth = low_width(Bits), kMask = (1 << kWidth) - 1;
+  for (int64_t p = begin; p < begin + count; p += 4, out += 4) {
+    const Field field = field_of(p, kWidth), top = field_of(p, 1);
+    for (int j = 0; j < 4; ++j) {
+      int code = low[field.byte + j] >> field.shift & kMask;
+      if constexpr (Bits == 3) code |= (high[top.byte + j] >> top.shift & 1) << 2;
+      out[j] = static_cast<int8_t>(code - zero);
     }
   }
 }

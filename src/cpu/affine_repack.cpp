@@ -28,8 +28,8 @@ void repack(const TensorView& from, const TensorView& to, int64_t row, int64_t p
   std::memset(bytes, 0, to.cols());
   for (int64_t p = 0; p < positions; ++p) {
     const uint8_t code = field_at(fields, p, width) ^ flip;
-    bytes[ops::affine::run_offset(p, width) + p % ops::affine::kRun] |=
-        static_cast<uint8_t>(code << ops::affine::run_shift(p, width));
+    const ops::affine::Field field = ops::affine::field_of(p, width);
+    bytes[field.byte] |= static_cast<uint8_t>(code << field.shift);
   }
 }
 

@@ -69,7 +69,7 @@ struct Matmul {
       case 4:
         return unpack_weights<4>(low, nullptr, p, count, zero, weights);
       default:
-        std::copy_n(reinterpret_cast<const int8_t*>(low) + p, count, weights);
+        return unpack_weights<8>(low, nullptr, p, count, 0, weights);
     }
   }
 
@@ -134,8 +134,8 @@ void run(const OpCall& call, ThreadPool& pool) {
   buffer += call[scales].elements();
   const float* shift = widened(call[bias], buffer);
   auto* x_sums = reinterpret_cast<int32_t*>(buffer + n);
-  const int8_t* input = widened_codes(
-      call, pool, reinterpret_cast<int8_t*>(x_sums + m * piece_count(call)));
+  const int8_t* input =
+      widened_codes(call, pool, reinterpret_cast<int8_t*>(x_sums + m * piece_count(call)));
   sum_codes(call, pool, input, x_sums);
   const Matmul matmul{
       .call = call, .input = input, .x_sums = x_sums, .scale = scale, .shift = shift};

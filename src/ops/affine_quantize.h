@@ -16,38 +16,38 @@ enum Tensor { x, up, order, grid, codes };
 enum Attr { activation, bits };
 enum Activation { None = 0, Silu = 1, Relu2 = 2 };
 
-inline const OpSpec spec{
-    "affine_quantize",
-    {{"x", Access::Read},
-     {"up", Access::Read, true},
-     {"order", Access::Read, true},
-     {"grid", Access::Read},
-     {"codes", Access::Write}},
-    {"activation", "bits"},
-    [](const OpCall& call) {
-      const int64_t m = call[x].rows(), k = call[x].cols();
-      const int kind = static_cast<int>(call.attrs[activation]);
-      const int width = static_cast<int>(call.attrs[bits]);
-      Checker(spec, call)
-          .require(affine::is_activation_width(width), "bits must be 8 or 4")
-          .require(kind >= None && kind <= Relu2, "activation must be 0, 1 or 2")
-          .require(kind == None || call[up], "an activation needs up")
-          .shape(x, {-1, -1})
-          .dtype(x, {DType::F32, DType::F16, DType::BF16})
-          .shape(up, {m, k})
-          .same_dtype(up, x)
-          .shape(order, {-1})
-          .dtype(order, {DType::I32});
-      const int64_t p = call[order] ? call[order].elements() : k;
-      Checker(spec, call)
-          .require(p * width % 8 == 0, "codes of 4 bits come in pairs")
-          .shape(grid, {2, p})
-          .dtype(grid, {DType::F32})
-          .shape(codes, {m, affine::row_bytes(p, width)})
-          .dtype(codes, {width == 8 ? DType::I8 : DType::U8})
-          .contiguous(order)
-          .contiguous(grid)
-          .contiguous(codes);
-    }};
+inline const OpSpec spec{"affine_quantize",
+                         {{"x", Access::Read},
+                          {"up", Access::Read, true},
+                          {"order", Access::Read, true},
+                          {"grid", Access::Read},
+                          {"codes", Access::Write}},
+                         {"activation", "bits"},
+                         [](const OpCall& call) {
+                           const int64_t m = call[x].rows(), k = call[x].cols();
+                           const int kind = static_cast<int>(call.attrs[activation]);
+                           const int width = static_cast<int>(call.attrs[bits]);
+                           Checker(spec, call)
+                               .require(affine::is_activation_width(width), "bits must be 8 or 4")
+                               .require(kind >= None && kind <= Relu2,
+                                        "activation must be 0, 1 or 2")
+                               .require(kind == None || call[up], "an activation needs up")
+                               .shape(x, {-1, -1})
+                               .dtype(x, {DType::F32, DType::F16, DType::BF16})
+                               .shape(up, {m, k})
+                               .same_dtype(up, x)
+                               .shape(order, {-1})
+                               .dtype(order, {DType::I32});
+                           const int64_t p = call[order] ? call[order].elements() : k;
+                           Checker(spec, call)
+                               .require(p * width % 8 == 0, "codes of 4 bits come in pairs")
+                               .shape(grid, {2, p})
+                               .dtype(grid, {DType::F32})
+                               .shape(codes, {m, affine::row_bytes(p, width)})
+                               .dtype(codes, {width == 8 ? DType::I8 : DType::U8})
+                               .contiguous(order)
+                               .contiguous(grid)
+                               .contiguous(codes);
+                         }};
 
 }  // namespace fewbit::ops::affine_quantize

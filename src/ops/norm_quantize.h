@@ -46,8 +46,7 @@ inline const OpSpec spec{
           .shape(order, {-1})
           .dtype(order, {DType::I32});
       const int64_t p = call[order] ? call[order].elements() : cols;
-      const DType dtype =
-          width == 16 ? call[x].dtype : (width == 8 ? DType::I8 : DType::U8);
+      const DType dtype = width == 16 ? call[x].dtype : (width == 8 ? DType::I8 : DType::U8);
       Checker(spec, call)
           .require(p * width % 8 == 0, "codes of 4 bits come in pairs")
           .shape(grid, {2, p})

@@ -67,12 +67,19 @@ export const affineQuantize: Reference = (inputs, { activation, bits = 8 }) => {
   return { codes: written(values, inputs, bits, activation === 1 ? 1e-6 : 0) };
 };
 
-/** The codes of a row of planes, as affine_codes.h lays them out. */
+/** Where affine_codes.h puts the field of a position: its byte in a row, and its lowest bit there. */
+function fieldAt(position: number, width: number): [byte: number, bit: number] {
+  const chunk = floor(position / 128);
+  const [i, h] = [floor(position / 32) % 4, floor(position / 16) % 2];
+  const [t, j] = [floor(position / 4) % 4, position % 4];
+  const fieldsInByte = 8 / width;
+  const word = floor((2 * i + h) / fieldsInByte);
+  return [chunk * 16 * width + t * 4 * width + word * 4 + j, ((2 * i + h) % fieldsInByte) * width];
+}
+
 function weightCode(plane: HostTensor, row: number, k: number, width: number): number {
-  const perByte = 8 / width;
-  const block = floor(k / (16 * perByte));
-  const byte = rowOf(plane, row)[block * 16 + (k % 16)] as number;
-  return (byte >> ((floor(k / 16) % perByte) * width)) & (2 ** width - 1);
+  const [byte, bit] = fieldAt(k, width);
+  return ((rowOf(plane, row)[byte] as number) >> bit) & (2 ** width - 1);
 }
 
 /** The code at a position of a row of planes, as gptq_layout.h lays them out. */
@@ -87,11 +94,11 @@ export const affineRepack: Reference = (inputs, { bits = 0, positions = 0 }) => 
   const repacked = (from: HostTensor, to: HostTensor, width: number): Float64Array => {
     const [rows, bytes] = sizeOf(to);
     const out = new Float64Array(rows * bytes);
-    const perByte = 8 / width;
     for (let row = 0; row < rows; row++) {
       for (let k = 0; k < positions; k++) {
-        const at = row * bytes + floor(k / (16 * perByte)) * 16 + (k % 16);
-        const code = gptqCode(from, row, k, width) * 2 ** ((floor(k / 16) % perByte) * width);
+        const [byte, bit] = fieldAt(k, width);
+        const at = row * bytes + byte;
+        const code = gptqCode(from, row, k, width) * 2 ** bit;
         out[at] = (out[at] as number) + code - (bits === 8 ? 128 : 0);
       }
     }
@@ -125,7 +132,7 @@ export const linearAffine: Reference = (inputs, attrs) => {
     const weight = Float64Array.from({ length: k }, (_, p) => {
       const group = floor(p / groupSize);
       const scale = rowOf(scales, j)[group] as number;
-      if (bits === 8) return scale * (rowOf(codes, j)[p] as number);
+      if (bits === 8) return scale * (rowOf(codes, j)[fieldAt(p, 8)[0]] as number);
       const low = weightCode(codes, j, p, bits === 3 ? 2 : bits);
       const code = low + (high ? 4 * weightCode(high, j, p, 1) : 0);
       return scale * (code - (rowOf(zeros as HostTensor, j)[group] as number));
