@@ -47,9 +47,9 @@ export {
   type FromPretrainedOptions,
   type ModelProgress,
 } from './pretrained/auto';
+export { calibrateKvCache, type KvCalibrationOptions } from './pretrained/kv-calibration';
 export type { CalibrationReport } from './pretrained/layerwise/gather-windows';
 export type { LayerReport, LayerwiseProgress } from './pretrained/layerwise/progress';
-export { calibrateKvCache, type KvCalibrationOptions } from './pretrained/kv-calibration';
 export { CausalLanguageModel } from './pretrained/model';
 export {
   type QuantizeConfig,
@@ -66,5 +66,10 @@ export {
   LlmInt8Config,
   type LlmInt8Options,
   type QuantizationConfig,
+  RPTQ_CONFIGS,
+  RptqConfig,
+  type RptqConfigName,
+  type RptqOptions,
+  type RptqWidths,
 } from './quant';
 export { type HostArray, Tensor } from './tensor';

@@ -1,5 +1,5 @@
 import { OptionsError } from '../errors';
-import type { CacheGrids, CacheShape, CausalLM } from '../nn/causal-lm';
+import { type CacheGrids, type CacheShape, type CausalLM, floatCache } from '../nn/causal-lm';
 import { KV_BITS, type KvBits, QUERY_BITS, type QueryBits } from '../ops';
 import { tokenIds, wholeNumber } from './checks';
 import { pageBytes } from './kv-cache';
@@ -30,8 +30,9 @@ export interface EngineOptions {
   /** Memory of the cache in bytes, instead of `pages`. */
   kvBytes?: number;
   /**
-   * Bits of a cached key or value. 16, the default, stands for the dtype of hidden states; 8, 4 or 3
-   * keep codes, with a scale for every token and head, or those of `kvGrids`.
+   * Bits of a cached key or value. 16 stands for the dtype of hidden states; 8, 4 or 3 keep codes,
+   * with a scale for every token and head, or those of `kvGrids`, or of the checkpoint if it has grids
+   * of so many bits. Default: what the checkpoint has grids for, else 16.
    */
   kvBits?: 16 | 8 | 4 | 3;
   /** Fixed scales by channel, from `calibrateKvCache`; they also say the bits. */
@@ -90,9 +91,12 @@ export function engineSizes(model: CausalLM, options: EngineOptions): EngineSize
 }
 
 function cacheShapeOf(model: CausalLM, { kvBits, kvGrids }: EngineOptions): CacheShape {
-  const shape = model.cacheShape;
+  const { cacheShape } = model;
+  const shape = floatCache(cacheShape);
   if (kvGrids) return withGrids(shape, kvGrids, kvBits);
-  if (kvBits === undefined || kvBits === 16) return shape;
+  // What the checkpoint says, unless other bits are asked for.
+  if (kvBits === undefined || kvBits === cacheShape.bits) return cacheShape;
+  if (kvBits === 16) return shape;
   if (KV_BITS.includes(kvBits)) return { ...shape, bits: kvBits };
   throw new OptionsError(`kvBits must be 16, 8, 4 or 3, got ${kvBits}`);
 }

@@ -1,3 +1,4 @@
+import { Attention, type AttentionShape } from '../nn/attention';
 import { Embedding } from '../nn/embedding';
 import { Linear, TiedLinear } from '../nn/linear';
 import { LinearGroup } from '../nn/linear-group';
@@ -48,6 +49,13 @@ export class ModelBuilder {
 
   layerNorm(name: string, size: number, eps: number, affine = true): LayerNorm {
     return this.add(new LayerNorm(this.context, name, size, eps, affine));
+  }
+
+  /** The attention of a layer: a module of its own only where the checkpoint has something for it. */
+  attention(name: string, shape: AttentionShape): Attention {
+    const widths = this.#methods.find(({ cache }) => cache)?.cache;
+    const attention = new Attention(this.context, name, shape, widths);
+    return widths ? this.add(attention) : attention;
   }
 
   linear(name: string, shape: LinearShape): LinearGroup {

@@ -1,6 +1,5 @@
 import type { LlamaConfig } from '../checkpoint/config';
 import type { GatedUnit } from '../nn/linear-input';
-import * as ops from '../ops';
 import type { Tensor } from '../tensor';
 import type { ModelBuilder } from './builder';
 import { type Decoder, type DecoderLayer, normedInput, normOf } from './decoder';
@@ -66,6 +65,11 @@ function llamaLayer(
     hiddenSize,
     attentionBias,
   );
+  const attention = build.attention(attn, {
+    heads: config.numAttentionHeads,
+    kvHeads: config.numKeyValueHeads,
+    headDim,
+  });
   const attentionNorm =
     subNorms && build.rmsNorm(`${attn}.${subNorms.attention}`, queryWidth, rmsNormEps);
   const output = build.linear(`${attn}.o_proj`, {
@@ -94,7 +98,7 @@ function llamaLayer(
     forward(state, inputs) {
       const { residual } = state;
       const [q, k, v] = qkv.forward(normedInput(inputNorm, state)) as [Tensor, Tensor, Tensor];
-      const mixed = ops.attend(q, k, v, { ...inputs, scale: headDim ** -0.5 });
+      const mixed = attention.forward(q, k, v, inputs);
       const attended = output.forwardOne({ x: mixed, norm: attentionNorm });
       const after = normedInput(mlpNorm, { residual, delta: attended });
       const [gate, up] = gateUp.forward(after) as [Tensor, Tensor];

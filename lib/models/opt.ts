@@ -1,10 +1,11 @@
 import type { OptConfig } from '../checkpoint/config';
 import type { LinearGroup } from '../nn/linear-group';
+import type { LinearInput } from '../nn/linear-input';
 import type { Norm } from '../nn/norm';
 import * as ops from '../ops';
 import type { Tensor } from '../tensor';
 import type { ModelBuilder } from './builder';
-import { type Decoder, type DecoderLayer, type LayerInputs, normOf } from './decoder';
+import { type Decoder, type DecoderLayer, type LayerInputs, normedInput, normOf } from './decoder';
 
 const EPS = 1e-5;
 /** Rows of the position table before that of position 0. */
@@ -59,7 +60,7 @@ function layerNorm(config: OptConfig, build: ModelBuilder, name: string): Norm {
 
 function optLayer(config: OptConfig, build: ModelBuilder, index: number): DecoderLayer {
   const { hiddenSize, enableBias: bias, ffnDim } = config;
-  const scale = (hiddenSize / config.numAttentionHeads) ** -0.5;
+  const heads = config.numAttentionHeads;
   const name = `${ROOT}.layers.${index}`;
   const attn = `${name}.self_attn`;
   const attentionNorm = layerNorm(config, build, `${name}.self_attn_layer_norm`);
@@ -71,33 +72,34 @@ function optLayer(config: OptConfig, build: ModelBuilder, index: number): Decode
     hiddenSize,
     bias,
   );
+  const attention = build.attention(attn, { heads, kvHeads: heads, headDim: hiddenSize / heads });
   const output = build.linear(`${attn}.out_proj`, { in: hiddenSize, out: hiddenSize, bias });
   const mlpNorm = layerNorm(config, build, `${name}.final_layer_norm`);
   const fc1 = build.linear(`${name}.fc1`, { in: hiddenSize, out: ffnDim, bias });
   const fc2 = build.linear(`${name}.fc2`, { in: ffnDim, out: hiddenSize, bias });
 
-  function attend(x: Tensor, inputs: LayerInputs): Tensor {
-    const [q, k, v] = qkv.forward(x) as [Tensor, Tensor, Tensor];
-    return output.forwardOne(ops.attend(q, k, v, { ...inputs, rope: undefined, scale }));
+  function attend(input: LinearInput, inputs: LayerInputs): Tensor {
+    const [q, k, v] = qkv.forward(input) as [Tensor, Tensor, Tensor];
+    return output.forwardOne(attention.forward(q, k, v, { ...inputs, rope: undefined }));
   }
 
-  const feedForward = (x: Tensor): Tensor =>
-    fc2.forwardOne(fc1.forwardOne(x, { activation: 'relu' }));
+  const feedForward = (input: LinearInput): Tensor =>
+    fc2.forwardOne(fc1.forwardOne(input, { activation: 'relu' }));
 
   /** Norm, block, add. */
   const preNorm: DecoderLayer = {
     forward(state, inputs) {
       const { residual } = state;
-      const attended = attend(normOf(attentionNorm, state), inputs);
-      return { residual, delta: feedForward(mlpNorm.forward(attended, residual)) };
+      const delta = attend(normedInput(attentionNorm, state), inputs);
+      return { residual, delta: feedForward(normedInput(mlpNorm, { residual, delta })) };
     },
   };
 
   /** Block, add, norm. */
   const postNorm: DecoderLayer = {
     forward({ residual }, inputs) {
-      const x = attentionNorm.forward(attend(residual, inputs), residual);
-      return { residual: mlpNorm.forward(feedForward(x), x) };
+      const x = attentionNorm.forward(attend({ x: residual }, inputs), residual);
+      return { residual: mlpNorm.forward(feedForward({ x }), x) };
     },
   };
   return config.doLayerNormBefore ? preNorm : postNorm;

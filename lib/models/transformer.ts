@@ -2,6 +2,7 @@ import type { ModelConfig } from '../checkpoint/config';
 import type { Device } from '../device';
 import { OptionsError } from '../errors';
 import type { DType } from '../native';
+import { Attention } from '../nn/attention';
 import type { CacheShape, CausalLM, ForwardBatch } from '../nn/causal-lm';
 import type { Module, ModuleContext } from '../nn/module';
 import { ropeTable } from '../nn/rope';
@@ -63,7 +64,13 @@ export class Transformer implements CausalLM {
       config.maxPositionEmbeddings,
     );
     const { kvHeads, headDim } = this.#decoder;
-    this.cacheShape = { layers: this.layers.length, kvHeads, headDim, dtype: activations };
+    this.cacheShape = {
+      layers: this.layers.length,
+      kvHeads,
+      headDim,
+      dtype: activations,
+      ...cacheGrids(this.modules),
+    };
   }
 
   /** Weights of all modules, counted once. */
@@ -141,6 +148,14 @@ export class Transformer implements CausalLM {
     for (const table of this.#tables) table.dispose();
     this.#tables.length = 0;
   }
+}
+
+/** What the checkpoint says of the cache; the values come with the modules. */
+function cacheGrids(modules: readonly Module[]): Pick<CacheShape, 'bits' | 'grids' | 'queryBits'> {
+  const attentions = modules.filter((module) => module instanceof Attention);
+  const [first] = attentions;
+  if (!first?.widths) return {};
+  return { ...first.widths, grids: attentions.flatMap(({ grids }) => grids ?? []) };
 }
 
 function activationDtype(device: Device, wanted: DType | undefined): DType {

@@ -49,6 +49,11 @@ export interface CacheGrids {
   readonly query?: Float32Array;
 }
 
+/** The same cache with keys and values as they come. */
+export function floatCache({ layers, kvHeads, headDim, dtype }: CacheShape): CacheShape {
+  return { layers, kvHeads, headDim, dtype };
+}
+
 /** A decoder with a language-model head, whatever its architecture and the method of its layers. */
 export interface CausalLM {
   readonly device: Device;

@@ -63,6 +63,11 @@ export class Linear implements LinearModule {
     return this.#weight;
   }
 
+  /** float[N], where the layers have one. */
+  get bias(): Tensor | undefined {
+    return this.#bias;
+  }
+
   forward(x: Tensor, options: LinearOptions = {}): Tensor {
     return ops.linear(x, this.weight, this.#bias, options);
   }

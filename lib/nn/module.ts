@@ -1,5 +1,6 @@
 import type { Device } from '../device';
 import type { DType } from '../native';
+import type { LayerCache } from '../ops';
 import type { Tensor } from '../tensor';
 import type { WeightSource } from './weight-source';
 
@@ -21,6 +22,11 @@ export interface ModuleContext {
   readonly int8Stats?: Tensor;
   /** Called in eager mode with the input of every group of linear layers, which it may change. */
   onLinearInput?: ((names: readonly string[], x: Tensor) => void) | undefined;
+  /**
+   * Called in eager mode after the attention of a layer: q float[T, heads * headDim], which is rotated
+   * unless the batch is one of a decode step, and the cache with the keys and values of the batch.
+   */
+  onAttention?: ((name: string, q: Tensor, cache: LayerCache) => void) | undefined;
 }
 
 /** A part of a model that owns weights. It is made from shapes alone and loaded afterwards. */

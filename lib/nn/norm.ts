@@ -26,6 +26,14 @@ abstract class Norm implements Module {
     return undefined;
   }
 
+  /** What an op needs that computes the norm itself, of whatever kind. */
+  abstract get gains(): {
+    centered: boolean;
+    weight: Tensor | undefined;
+    bias: Tensor | undefined;
+    eps: number;
+  };
+
   get parameters(): number {
     return this.own.reduce((sum, parameter) => sum + parameter.parameters, 0);
   }
@@ -64,6 +72,10 @@ export class RmsNorm extends Norm {
     const [weight] = this.own as [Parameter];
     return { weight: weight.tensor, eps: this.eps };
   }
+
+  get gains() {
+    return { ...this.rms, centered: false, bias: undefined };
+  }
 }
 
 /** Layer norm (OPT); `affine` says whether it has a weight and a bias. */
@@ -80,5 +92,10 @@ export class LayerNorm extends Norm {
   forward(x: Tensor, residual?: Tensor): Tensor {
     const [weight, bias] = this.own;
     return ops.layerNorm(x, weight?.tensor, bias?.tensor, { eps: this.eps, residual });
+  }
+
+  get gains() {
+    const [weight, bias] = this.own;
+    return { centered: true, weight: weight?.tensor, bias: bias?.tensor, eps: this.eps };
   }
 }

@@ -10,6 +10,8 @@ import {
   type MethodConfig,
   parseQuantization,
   type QuantizationConfig,
+  RptqConfig,
+  type RptqOptions,
 } from '../quant';
 import { damageOf } from '../quant/bitnet';
 import { AutoModelForCausalLM, type ModelProgress } from './auto';
@@ -17,14 +19,24 @@ import { GptqRecipe } from './gptq/recipe';
 import type { CalibrationReport } from './layerwise/gather-windows';
 import type { LayerReport, LayerwiseProgress } from './layerwise/progress';
 import { quantizeLayerwise } from './layerwise/quantize';
+import type { Recipe } from './layerwise/recipe';
+import { RptqRecipe } from './rptq/recipe';
 
 /** How to quantize a model: a config class, or the same as a plain object with its `method`. */
-export type QuantizeConfig = QuantizationConfig | GptqConfig | ({ method: 'gptq' } & GptqOptions);
+export type QuantizeConfig =
+  | QuantizationConfig
+  | GptqConfig
+  | ({ method: 'gptq' } & GptqOptions)
+  | RptqConfig
+  | ({ method: 'rptq' } & RptqOptions);
+
+/** The settings of a method that calibrates. */
+type CalibratedConfig = GptqConfig | RptqConfig;
 
 /** How far `quantize` is; see `phase`. */
 export type QuantizeProgress = ModelProgress | LayerwiseProgress;
 
-/** Options of `quantize`. Those from `dataset` to `restart` are for methods that calibrate: GPTQ. */
+/** Options of `quantize`. Those from `dataset` to `restart` are for methods that calibrate: GPTQ, RPTQ. */
 export interface QuantizeOptions
   extends DeviceOptions,
     Omit<HubOptions, 'onProgress' | 'signal' | 'refresh'> {
@@ -55,12 +67,12 @@ export interface QuantizeOptions
 
 /** What `quantize` did. */
 export interface QuantizeReport {
-  method: 'gptq' | MethodConfig['method'];
+  method: CalibratedConfig['method'] | MethodConfig['method'];
   /** Folder of the result, absolute. */
   out: string;
-  /** Every layer that GPTQ quantized, in order; empty for other methods. */
+  /** Every layer that GPTQ or RPTQ quantized, in order; empty for other methods. */
   layers: LayerReport[];
-  /** What GPTQ was calibrated with. */
+  /** What GPTQ or RPTQ was calibrated with. */
   calibration?: CalibrationReport;
   /** What is worth knowing: little calibration text, layers left as they were, fallbacks. */
   notices: string[];
@@ -70,10 +82,10 @@ export interface QuantizeReport {
 /**
  * Writes a quantized copy of a model.
  *
- * GPTQ needs text to calibrate with and works layer by layer, so that memory for one layer (and the
+ * GPTQ and RPTQ need text to calibrate with and work layer by layer, so that memory for one layer (and the
  * hidden states of the calibration windows) is enough. Finished layers are kept in a folder inside
- * `out` until all are done: after a crash the same call goes on where it was. The result is in the
- * format of AutoGPTQ and GPTQModel.
+ * `out` until all are done: after a crash the same call goes on where it was. The result of GPTQ
+ * is in the format of AutoGPTQ and GPTQModel, that of RPTQ in one of fewbit's own (docs/rptq.md).
  *
  * @param nameOrFolder a folder, or the id of a model on the Hugging Face hub
  * @throws OptionsError for wrong options or an `out` that holds something else, CheckpointError,
@@ -92,7 +104,8 @@ export async function quantize(
   if (typeof options?.out !== 'string' || options.out === '') {
     throw new OptionsError('out is missing: name the folder to write the quantized model to');
   }
-  if (config.method !== 'gptq') refuseCalibration(config.method, options);
+  const recipe = recipeOf(config);
+  if (!recipe) refuseCalibration(config.method, options);
   const notices: string[] = [];
   const onProgress = (progress: QuantizeProgress): void => {
     if (progress.phase === 'notice') notices.push(progress.message);
@@ -107,10 +120,9 @@ export async function quantize(
     throw new OptionsError(`${out} is the folder of the model itself: choose another one`);
   }
   const told = { ...options, out, onProgress };
-  const result =
-    config.method === 'gptq'
-      ? await quantizeLayerwise(await openCheckpoint(folder), new GptqRecipe(config), told)
-      : await quantizeOnLoad(folder, config, told);
+  const result = recipe
+    ? await quantizeLayerwise(await openCheckpoint(folder), recipe, told)
+    : await quantizeOnLoad(folder, config as MethodConfig, told);
   return {
     method: config.method,
     out,
@@ -120,11 +132,17 @@ export async function quantize(
   };
 }
 
-function parseMethod(quantization: QuantizeConfig): GptqConfig | MethodConfig {
-  if (quantization instanceof GptqConfig) return quantization;
+function parseMethod(quantization: QuantizeConfig): CalibratedConfig | MethodConfig {
+  if (quantization instanceof GptqConfig || quantization instanceof RptqConfig) return quantization;
   const { method } = (quantization ?? {}) as { method?: unknown };
   if (method === 'gptq') return new GptqConfig(quantization as GptqOptions);
+  if (method === 'rptq') return new RptqConfig(quantization as RptqOptions);
   return parseQuantization(quantization as QuantizationConfig);
+}
+
+function recipeOf(config: CalibratedConfig | MethodConfig): Recipe | undefined {
+  if (config.method === 'gptq') return new GptqRecipe(config);
+  return config.method === 'rptq' ? new RptqRecipe(config) : undefined;
 }
 
 /** Methods that need no calibration: load, which quantizes, and save. */
@@ -159,5 +177,6 @@ function refuseCalibration(
 ): void {
   const given = Object.entries({ dataset, samples, seqlen, seed, restart });
   const [wrong] = given.find(([, value]) => value !== undefined) ?? [];
-  if (wrong) throw new OptionsError(`${wrong} is for gptq: ${method} needs no calibration`);
+  if (wrong)
+    throw new OptionsError(`${wrong} is for gptq and rptq: ${method} needs no calibration`);
 }

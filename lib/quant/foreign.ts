@@ -4,7 +4,7 @@ import { UnsupportedError } from '../errors';
 /** The refusal of a checkpoint in a method that is not read, with what to load instead. */
 export function foreignMethod(stored: JsonObject): UnsupportedError {
   return new UnsupportedError(
-    `the checkpoint is quantized by ${nameOf(stored)}; supported: gptq, bitnet, and bitsandbytes in 8 ` +
+    `the checkpoint is quantized by ${nameOf(stored)}; supported: gptq, rptq, bitnet, and bitsandbytes in 8 ` +
       'bits (LLM.int8()). Load a GPTQ checkpoint of the model, or the original, which can be quantized ' +
       "on load (quantization: { method: 'llm.int8' }) or by `fewbit quantize`",
   );

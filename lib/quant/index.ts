@@ -6,11 +6,20 @@ import { foreignMethod } from './foreign';
 import { GptqMethod } from './gptq';
 import { LlmInt8Config, LlmInt8Method, type LlmInt8Options } from './llm-int8';
 import type { QuantizationMethod } from './method';
+import { RptqMethod } from './rptq';
 
 export { BitnetConfig, type BitnetOptions } from './bitnet';
 export { GptqConfig, type GptqOptions } from './gptq/config';
 export { LlmInt8Config, type LlmInt8Options } from './llm-int8';
 export type { QuantizationMethod } from './method';
+export {
+  RPTQ_CONFIG_NAMES,
+  RPTQ_CONFIGS,
+  RptqConfig,
+  type RptqConfigName,
+  type RptqOptions,
+  type RptqWidths,
+} from './rptq';
 
 /** What `quantization` takes: a config class, or the same as a plain object with its `method`. */
 export type QuantizationConfig =
@@ -45,6 +54,12 @@ export function quantizationMethods(
       'the checkpoint is a BitNet model, whose weights are ternary already: llm.int8 needs another one',
     );
   }
+  if (stored.quant_method === 'rptq') {
+    if (!config) return [new RptqMethod(stored)];
+    throw new OptionsError(
+      `the checkpoint is quantized by RPTQ already: ${config.method} needs the original model`,
+    );
+  }
   if (isGptq(stored)) {
     if (!config) return [new GptqMethod(stored)];
     throw new OptionsError(
@@ -75,10 +90,10 @@ function isGptq(stored: JsonObject): boolean {
 export function parseQuantization(config: QuantizationConfig): MethodConfig {
   if (config instanceof LlmInt8Config || config instanceof BitnetConfig) return config;
   const { method } = z.looseObject({ method: z.string() }).catch({ method: 'none' }).parse(config);
-  if (method === 'gptq') {
+  if (method === 'gptq' || method === 'rptq') {
     throw new OptionsError(
-      'gptq needs calibration and does not quantize on load: write a quantized copy first (quantize() ' +
-        'or `fewbit quantize --method gptq`) and load that',
+      `${method} needs calibration and does not quantize on load: write a quantized copy first ` +
+        `(quantize() or \`fewbit quantize --method ${method}\`) and load that`,
     );
   }
   if (!METHODS.includes(method)) {

@@ -1,4 +1,5 @@
 import type { JsonObject } from '../checkpoint/json';
+import type { CacheWidths } from '../nn/attention';
 import type { LinearModule, LinearSpec } from '../nn/linear-module';
 import type { ModuleContext } from '../nn/module';
 
@@ -13,6 +14,8 @@ export interface QuantizationMethod {
   /** Whether a full-precision layer is to be quantized on load. */
   quantizes(name: string, role: LinearRole): boolean;
   create(context: ModuleContext, spec: LinearSpec): LinearModule;
+  /** The widths of a cache whose grids are in the checkpoint. */
+  readonly cache?: CacheWidths | undefined;
   /** What `config.json` says under `quantization_config` when such layers are saved. */
   diskConfig(): JsonObject;
 }

@@ -23,6 +23,11 @@ export class HessianSet {
     sum.rows = total;
   }
 
+  /** f32[K, K]: 2 / rows times the sum over all rows of x^T x. */
+  sum(names: readonly string[]): Tensor {
+    return (this.#sums.get(names.join()) as { h: Tensor }).h;
+  }
+
   /**
    * Factors for layers that share an input: one for all that have groups of the same size (-1: the
    * whole row). They belong to the device's scope.
@@ -31,7 +36,7 @@ export class HessianSet {
     names: readonly string[],
     { ordering, damp }: Pick<GptqConfig, 'ordering' | 'damp'>,
   ): (groupSize: number) => GptqFactor {
-    const { h } = this.#sums.get(names.join()) as { h: Tensor };
+    const h = this.sum(names);
     const bySize = new Map<number, GptqFactor>();
     return (wanted) => {
       const groupSize = wanted === -1 ? (h.shape[0] as number) : wanted;

@@ -1,3 +1,4 @@
+import type { Device } from '../../device';
 import type { StoredTensor } from '../../nn/module';
 import { cast, type GptqFactor, gptqQuantize } from '../../ops';
 import type { Tensor } from '../../tensor';
@@ -7,11 +8,12 @@ import { packZeros, type ZeroFormat } from './pack';
 import { packWeight } from './pack-weight';
 
 /** One quantized layer on the host. */
-export interface QuantizedLayer extends GptqLayerConfig {
+export interface QuantizedLayer<Scales extends Uint16Array | Float32Array = Uint16Array>
+  extends GptqLayerConfig {
   /** u8[N, K], by input column. */
   codes: Uint8Array;
-  /** Bits of f16[N, G]. */
-  scales: Uint16Array;
+  /** f32[N, G], or the bits of f16[N, G]. */
+  scales: Scales;
   /** u8[N, G]. */
   zeros: Uint8Array;
   /** i32[K]: the group of each input column. */
@@ -28,13 +30,24 @@ export function isPackable(inFeatures: number, outFeatures: number): boolean {
   return inFeatures % 32 === 0 && outFeatures % 32 === 0;
 }
 
-/** Quantizes a weight f32[N, K], which becomes the dequantized one. */
+/** Quantizes a weight f32[N, K], which becomes the dequantized one. Scales are rounded to f16. */
 export function quantizeLayer(
   w: Tensor,
   factor: GptqFactor | undefined,
   layer: GptqLayerConfig,
-  { grouping, mse }: GptqConfig,
+  how: Pick<GptqConfig, 'grouping' | 'mse'>,
 ): QuantizedLayer {
+  const { scales, ...rest } = quantizeExactly(w, factor, layer, how);
+  return { ...rest, scales: halves(w.device, scales) };
+}
+
+/** The same with the scales as they come out. */
+export function quantizeExactly(
+  w: Tensor,
+  factor: GptqFactor | undefined,
+  layer: GptqLayerConfig,
+  { grouping, mse }: Pick<GptqConfig, 'grouping' | 'mse'>,
+): QuantizedLayer<Float32Array> {
   const [n, k] = w.shape as unknown as [number, number];
   const groupSize = layer.groupSize === -1 ? undefined : layer.groupSize;
   const result = gptqQuantize(w, factor, { ...layer, groupSize, grouping, mse });
@@ -42,13 +55,18 @@ export function quantizeLayer(
   return {
     ...layer,
     codes: result.codes.read() as Uint8Array,
-    scales: cast(result.scales, 'f16').read() as Uint16Array,
+    scales: result.scales.read() as Float32Array,
     zeros: result.zeros.read() as Uint8Array,
     groupOf: groupsOf(k, groupSize ?? k, grouping === 'by-position' ? factor : undefined),
     outFeatures: n,
     loss: losses.reduce((sum, value) => sum + value, 0) / n,
     damp: factor ? ((factor.used.read() as Float32Array)[0] as number) : -1,
   };
+}
+
+function halves(device: Device, values: Float32Array): Uint16Array {
+  const exact = device.empty('f32', [values.length]).write(values);
+  return cast(exact, 'f16').read() as Uint16Array;
 }
 
 /** Groups follow the order of the columns only where they are made in it. */
@@ -69,12 +87,28 @@ export function layerTensors(
   layer: QuantizedLayer,
   format: ZeroFormat,
 ): StoredTensor[] {
+  const { groupOf } = layer;
+  const groups: StoredTensor = {
+    name: `${name}.g_idx`,
+    dtype: 'i32',
+    shape: [groupOf.length],
+    read: async () => groupOf,
+  };
+  return [...weightTensors(name, layer, format), groups];
+}
+
+/** The same without the groups of the columns. */
+export function weightTensors(
+  name: string,
+  layer: QuantizedLayer | QuantizedLayer<Float32Array>,
+  format: ZeroFormat,
+): StoredTensor[] {
   const { bits, codes, scales, zeros, groupOf, outFeatures: n } = layer;
   const k = groupOf.length;
   const g = zeros.length / n;
   const tensor = (
     suffix: string,
-    dtype: 'i32' | 'f16',
+    dtype: 'i32' | 'f16' | 'f32',
     shape: number[],
     read: () => ArrayBufferView,
   ): StoredTensor => ({ name: `${name}.${suffix}`, dtype, shape, read: async () => read() });
@@ -83,13 +117,17 @@ export function layerTensors(
     tensor('qzeros', 'i32', [g, (n * bits) / 32], () =>
       packZeros(transposed(zeros, n), bits, format),
     ),
-    tensor('scales', 'f16', [g, n], () => transposed(scales, n)),
-    tensor('g_idx', 'i32', [k], () => groupOf),
+    tensor('scales', scales instanceof Float32Array ? 'f32' : 'f16', [g, n], () =>
+      transposed<Float32Array | Uint16Array>(scales, n),
+    ),
   ];
 }
 
 /** [rows, cols] to [cols, rows]. */
-function transposed<T extends Uint8Array | Uint16Array>(values: T, rows: number): T {
+export function transposed<T extends Uint8Array | Uint16Array | Float32Array>(
+  values: T,
+  rows: number,
+): T {
   const cols = values.length / rows;
   const out = values.slice() as T;
   for (let row = 0; row < rows; row++) {

@@ -36,7 +36,7 @@ export function describeLayer(
   context: ModuleContext,
   name: string,
   { inFeatures, outFeatures, bias: hasBias }: LayerShape,
-  config: GptqCheckpointConfig,
+  config: Pick<GptqCheckpointConfig, 'layerConfig'>,
 ): StoredLayer {
   const { source } = context;
   const { bits, groupSize: configured } = config.layerConfig(name);

@@ -15,6 +15,8 @@ export interface ClusterOptions {
    * like; channels are sorted by what KMeans found, then cut.
    */
   sizes?: 'kmeans' | 'equal';
+  /** Equal clusters have sizes that are multiples of this, as all channels must be; default 1. */
+  multiple?: number;
   seed?: number;
 }
 
@@ -27,7 +29,7 @@ export interface ClusterOptions {
 export function clusterChannels(
   activations: readonly Extremes[],
   count: number,
-  { sizes = 'kmeans', seed = 0 }: ClusterOptions = {},
+  { sizes = 'kmeans', seed = 0, multiple = 1 }: ClusterOptions = {},
 ): ChannelClusters {
   const points = pointsOf(activations);
   const channels = points.values.length / points.dimensions;
@@ -43,7 +45,7 @@ export function clusterChannels(
     (widest[labelOf(a)] as number) - (widest[labelOf(b)] as number) || labelOf(a) - labelOf(b);
   if (sizes === 'equal') {
     order.sort((a, b) => byCluster(a, b) || (widths[a] as number) - (widths[b] as number) || a - b);
-    return { order, sizes: equalSizes(channels, count) };
+    return { order, sizes: equalSizes(channels, count, multiple) };
   }
   order.sort((a, b) => byCluster(a, b) || a - b);
   const runs: number[] = [];
@@ -119,11 +121,10 @@ function widthOf(activations: readonly Extremes[], k: number): number {
   );
 }
 
-/** `count` sizes that differ by at most one; those of more channels than there are leave some out. */
-function equalSizes(channels: number, count: number): number[] {
-  const clusters = Math.min(count, channels);
-  return Array.from(
-    { length: clusters },
-    (_, i) => Math.floor(((i + 1) * channels) / clusters) - Math.floor((i * channels) / clusters),
-  );
+/** `count` sizes that differ by at most `unit`; those of more units than there are leave some out. */
+function equalSizes(channels: number, count: number, unit: number): number[] {
+  const units = channels / unit;
+  const clusters = Math.min(count, units);
+  const bound = (i: number): number => unit * Math.floor((i * units) / clusters);
+  return Array.from({ length: clusters }, (_, i) => bound(i + 1) - bound(i));
 }

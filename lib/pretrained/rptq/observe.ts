@@ -1,0 +1,48 @@
+import type { Transformer } from '../../models/transformer';
+import type { LayerObservations } from '../../quant/rptq/layer-design';
+import type { HeadShape, LayerPoints } from '../../quant/rptq/layer-points';
+import { Observed } from '../../quant/rptq/observed';
+import { cacheRows } from '../cache-rows';
+import type { Calibration } from '../layerwise/calibration';
+
+/** Watches what goes through a loaded layer of the original model for every calibration window. */
+export async function observeLayer(
+  calibration: Calibration,
+  model: Transformer,
+  layer: number,
+  points: LayerPoints,
+  { heads, kvHeads, headDim }: HeadShape,
+): Promise<LayerObservations> {
+  const groups = calibration.groups(model, layer);
+  const inputs = new Map<string, Observed>();
+  const query = new Observed(heads * headDim);
+  const key = new Observed(kvHeads * headDim);
+  const value = new Observed(kvHeads * headDim);
+  await calibration.show(
+    model,
+    layer,
+    groups,
+    ([first], x) => {
+      const name = first as string;
+      const seen = inputs.get(name) ?? new Observed(x.shape[1] as number);
+      inputs.set(name, seen);
+      seen.addTensor(x);
+    },
+    (q, cache) => {
+      const tokens = q.shape[0] as number;
+      query.addTensor(q);
+      key.add(cacheRows(cache.key, tokens));
+      value.add(cacheRows(cache.value, tokens));
+    },
+  );
+  const of = (name: string): Observed => inputs.get(name) as Observed;
+  return {
+    attention: of(points.query),
+    output: of(points.output),
+    inner: of(points.inner[0] as string),
+    down: of(points.down),
+    query,
+    key,
+    value,
+  };
+}

@@ -1,0 +1,65 @@
+import * as z from 'zod';
+import type { JsonObject } from '../../checkpoint/json';
+import { CheckpointError, UnsupportedError } from '../../errors';
+import { KV_BITS, QUERY_BITS } from '../../ops';
+import type { RptqConfig } from './config';
+import type { RptqWidths } from './widths';
+
+/** Of the layout that docs/rptq.md describes; other ones are refused. */
+const VERSION = 1;
+
+const widths = z.object({
+  weights: z.literal([16, 4, 3]),
+  norm: z.literal([16, 8, 4]),
+  query: z.literal([16, ...QUERY_BITS]),
+  cache: z.literal([16, ...KV_BITS]),
+  inner: z.literal([16, 8, 4]),
+});
+const schema = z.looseObject({ bits: widths });
+
+/** `quantization_config` of an RPTQ checkpoint. */
+export class RptqCheckpointConfig {
+  readonly widths: RptqWidths;
+  readonly #raw: JsonObject;
+
+  /**
+   * @throws UnsupportedError for another version of the layout, CheckpointError for wrong values
+   */
+  constructor(raw: JsonObject) {
+    if (raw.version !== VERSION) {
+      throw new UnsupportedError(
+        `the checkpoint is in version ${String(raw.version)} of the RPTQ layout; supported: ` +
+          `${VERSION}. Update fewbit, or quantize the original again`,
+      );
+    }
+    const parsed = schema.safeParse(raw);
+    if (!parsed.success) {
+      const reason = z.prettifyError(parsed.error).replaceAll('\n', ' ');
+      throw new CheckpointError(`the RPTQ configuration of the checkpoint is wrong: ${reason}`);
+    }
+    this.widths = parsed.data.bits;
+    this.#raw = raw;
+  }
+
+  diskConfig(): JsonObject {
+    return this.#raw;
+  }
+}
+
+/** What config.json says of a model that is quantized so. */
+export function rptqDiskConfig(config: RptqConfig): JsonObject {
+  return {
+    quant_method: 'rptq',
+    version: VERSION,
+    config: config.config,
+    bits: { ...config.widths },
+    clusters: config.clusters,
+    head_clusters: config.headClusters,
+    cluster_sizes: config.clusterSizes,
+    cluster_seed: config.clusterSeed,
+    metric: config.metric,
+    damp_percent: config.damp,
+    true_sequential: config.trueSequential,
+    meta: { quantizer: ['fewbit'] },
+  };
+}

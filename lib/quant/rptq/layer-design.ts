@@ -1,0 +1,131 @@
+import type { CacheGrids } from '../../nn/causal-lm';
+import { type ClusterPlan, clusterPlan } from './cluster-plan';
+import type { RptqConfig } from './config';
+import { designHeads, designInput, type InputDesign } from './input-design';
+import { kvGrid } from './kv-grids';
+import type { HeadShape, LayerPoints } from './layer-points';
+import type { Observed } from './observed';
+
+/** What calibration saw of a decoder layer. */
+export interface LayerObservations {
+  /** Inputs: of q, k and v (R1), of the output projection (R3), of fc1 or gate and up (R4), of the last. */
+  readonly attention: Observed;
+  readonly output: Observed;
+  readonly inner: Observed;
+  readonly down: Observed;
+  /** As attention reads them: after their rotation. */
+  readonly query: Observed;
+  readonly key: Observed;
+  readonly value: Observed;
+}
+
+/** A linear layer in the orders of RPTQ. */
+export interface LinearDesign {
+  readonly input: InputDesign;
+  /** Inputs that share a scale in the weight. */
+  readonly groupSize: number;
+  /** Whether the norm before it puts the input in its order; else the producer's rows are. */
+  readonly follows: 'norm' | 'linear';
+  /** outputOrder[j] = the original output that is row j now. */
+  readonly outputOrder?: Int32Array;
+}
+
+/** Orders and grids of a decoder layer. */
+export interface LayerDesign {
+  /** By the layer's name. */
+  readonly linears: ReadonlyMap<string, LinearDesign>;
+  readonly cache?: CacheGrids;
+}
+
+/** Group sizes by linear layer: known before anything is seen. */
+export function groupSizes(
+  points: LayerPoints,
+  shape: { hidden: number; inner: number } & HeadShape,
+  config: RptqConfig,
+): Map<string, number> {
+  const plans = clusterPlans(shape, config);
+  const attention = [points.query, points.key, points.value];
+  return new Map([
+    ...attention.map((name) => [name, plans.norm.groupSize] as const),
+    [points.output, plans.output.groupSize],
+    ...points.inner.map((name) => [name, plans.norm.groupSize] as const),
+    [points.down, plans.down.groupSize],
+  ]);
+}
+
+/** Clusters, orders and grids of a layer (arXiv 2304.01089, section 4). */
+export function designLayer(
+  points: LayerPoints,
+  seen: LayerObservations,
+  shape: HeadShape,
+  config: RptqConfig,
+): LayerDesign {
+  const { metric, widths } = config;
+  const hidden = seen.attention.channels;
+  const plans = clusterPlans({ ...shape, hidden, inner: seen.down.channels }, config);
+  const norm = { plan: plans.norm, bits: widths.norm, metric };
+  const attention = designInput(seen.attention, norm);
+  const inner = designInput(seen.inner, norm);
+  const output = designHeads(seen.output, shape.kvHeads, {
+    plan: plans.output,
+    bits: widths.inner,
+    metric,
+  });
+  const down = designInput(seen.down, { plan: plans.down, bits: widths.inner, metric });
+  const normed = (input: InputDesign): LinearDesign => ({
+    input,
+    groupSize: plans.norm.groupSize,
+    follows: 'norm',
+  });
+  const linears = new Map<string, LinearDesign>([
+    [points.query, normed(attention)],
+    [points.key, normed(attention)],
+    [points.value, { ...normed(attention), outputOrder: output.valueOrder }],
+    [points.output, { input: output, groupSize: plans.output.groupSize, follows: 'linear' }],
+    ...points.inner.map(
+      (name) => [name, { ...normed(inner), outputOrder: down.order }] as [string, LinearDesign],
+    ),
+    [points.down, { input: down, groupSize: plans.down.groupSize, follows: 'linear' }],
+  ]);
+  if (widths.cache === 16) return { linears };
+  return { linears, cache: cacheGrids(seen, shape, config, output.valueOrder) };
+}
+
+function clusterPlans(
+  { hidden, inner, heads, headDim }: { hidden: number; inner: number } & HeadShape,
+  config: RptqConfig,
+): Record<'norm' | 'output' | 'down', ClusterPlan> {
+  return {
+    norm: clusterPlan(hidden, hidden, config),
+    output: clusterPlan(heads * headDim, headDim, config),
+    down: clusterPlan(inner, inner, config),
+  };
+}
+
+/** Grids by channel cost nothing, so their clusters need not be those of any order. */
+function cacheGrids(
+  { query, key, value }: LayerObservations,
+  { heads, kvHeads }: HeadShape,
+  { metric, widths, headClusters, clusterSeed }: RptqConfig,
+  valueOrder: Int32Array,
+): CacheGrids {
+  const options = { metric, clusters: headClusters, seed: clusterSeed };
+  const bits = widths.cache as Exclude<typeof widths.cache, 16>;
+  const grids = {
+    key: kvGrid(key, kvHeads, bits, options).values,
+    value: reordered(kvGrid(value, kvHeads, bits, options).values, valueOrder),
+  };
+  if (widths.query === 16) return grids;
+  return { ...grids, query: kvGrid(query, heads, widths.query, options).values };
+}
+
+/** A grid whose channels are put in an order. */
+function reordered(values: Float32Array, order: Int32Array): Float32Array {
+  const channels = order.length;
+  const out = new Float32Array(2 * channels);
+  for (const [place, channel] of order.entries()) {
+    out[place] = values[channel] as number;
+    out[channels + place] = values[channels + channel] as number;
+  }
+  return out;
+}
