@@ -1,0 +1,64 @@
+import { type Command, Option } from 'commander';
+import { RPTQ_CONFIG_NAMES, RptqConfig, type RptqOptions } from '../../quant';
+import { type CalibrationCommandOptions, given } from './calibration';
+import { wholeNumber } from './numbers';
+
+/** The options of `quantize --method rptq` alone. */
+export type RptqCommandOptions = Pick<
+  RptqOptions,
+  'config' | 'clusters' | 'headClusters' | 'clusterSizes' | 'clusterSeed' | 'metric'
+>;
+
+export const RPTQ_OPTIONS = [
+  ...['config', 'clusters', 'headClusters', 'clusterSizes', 'clusterSeed', 'metric'],
+] as readonly (keyof RptqCommandOptions)[];
+
+export function addRptqOptions(command: Command): Command {
+  return command
+    .optionsGroup('Options of rptq:')
+    .addOption(
+      new Option(
+        '--config <name>',
+        'bits of weights, activations and cache (default: W4A4KV)',
+      ).choices(RPTQ_CONFIG_NAMES),
+    )
+    .option('--clusters <n>', 'of the channels of an activation (default: 32)', wholeNumber(1))
+    .option(
+      '--head-clusters <n>',
+      'of the channels of a head, in attention (default: 4)',
+      wholeNumber(1),
+    )
+    .addOption(
+      new Option(
+        '--cluster-sizes <how>',
+        'all the same, or as KMeans finds them (default: balanced)',
+      ).choices(['balanced', 'kmeans']),
+    )
+    .option('--cluster-seed <n>', 'of KMeans (default: 0)', wholeNumber(Number.MIN_SAFE_INTEGER))
+    .addOption(
+      new Option(
+        '--metric <name>',
+        'how ranges of activations are found: with the least error, or by a moving average (default: mse)',
+      ).choices(['mse', 'ema_minmax']),
+    );
+}
+
+/** The quantization that the options describe. @throws OptionsError */
+export function rptqConfig(options: RptqCommandOptions & CalibrationCommandOptions): RptqConfig {
+  const { config, clusters, headClusters, clusterSizes, clusterSeed, metric } = options;
+  const { groupSize, trueSequential, damp, mse } = options;
+  return new RptqConfig(
+    given({
+      config,
+      clusters,
+      headClusters,
+      clusterSizes,
+      clusterSeed,
+      metric,
+      groupSize,
+      trueSequential,
+      damp,
+      mse,
+    }),
+  );
+}
