@@ -54,12 +54,49 @@ affine::Product product_of(const OpCall& call, Context& context) {
   return p;
 }
 
-void run(const OpCall& call, Context& context) {
-  if (call[out].rows() == 0 || call[out].cols() == 0) return;
-  affine::multiply_streaming(product_of(call, context), context);
+// Up to here the weights are read once by either kernel, and the one for few rows has less to set up.
+constexpr int64_t kMaxStreamRows = 16;
+
+bool by_tiles(const OpCall& call, const Context& context) {
+  return call[out].rows() > kMaxStreamRows && columns(call) > 0 && affine::tile_available(context);
 }
 
-const CudaOp op("linear_affine", run);
+Tuner::Key key_of(const affine::Product& p) {
+  const int64_t kind = int64_t{1} << 32 | p.bits << 24 | p.group_size;
+  return {kind, p.rows, p.columns, p.depth, static_cast<int64_t>(p.out_dtype)};
+}
+
+bool nothing(const OpCall& call) { return call[out].rows() == 0 || call[out].cols() == 0; }
+
+affine::Product tile_product_of(const OpCall& call, Context& context) {
+  const affine::Product p = product_of(call, context);
+  return p.x_bits == 8 ? p : affine::widened(p, call.workspace, context);
+}
+
+void prepare(const OpCall& call, Context& context) {
+  if (nothing(call) || !by_tiles(call, context)) return;
+  const affine::Product p = tile_product_of(call, context);
+  context.tuner.tune(
+      key_of(p), affine::tile_variants(p, context),
+      [&](int variant) { affine::multiply_tiles(p, variant, context); }, context);
+}
+
+void run(const OpCall& call, Context& context) {
+  if (nothing(call)) return;
+  if (!by_tiles(call, context)) {
+    return affine::multiply_streaming(product_of(call, context), context);
+  }
+  const affine::Product p = tile_product_of(call, context);
+  const int fallback = affine::suggest_tile_variant(p, context);
+  affine::multiply_tiles(p, context.tuner.choice(key_of(p), fallback), context);
+}
+
+size_t workspace(const OpCall& call, Context& context) {
+  const bool packed = call.attrs[x_bits] != 8;
+  return packed && by_tiles(call, context) ? call[out].rows() * columns(call) : 0;
+}
+
+const CudaOp op("linear_affine", run, workspace, prepare);
 
 }  // namespace
 }  // namespace fewbit::cuda
