@@ -110,7 +110,13 @@ function withGrids(
     throw new OptionsError(`kvBits is ${kvBits}, but kvGrids were made for ${bits} bits`);
   }
   const size = 2 * shape.kvHeads * shape.headDim;
-  const fits = layers.every(({ key, value }) => key.length === size && value.length === size);
+  const feedback = shape.kvHeads * shape.headDim ** 2;
+  const fits = layers.every(
+    ({ key, value, keyFeedback }) =>
+      key.length === size &&
+      value.length === size &&
+      (keyFeedback === undefined || keyFeedback.length === feedback),
+  );
   if (layers.length !== shape.layers || !fits) {
     throw new OptionsError(
       `kvGrids are of another model: this one has ${shape.layers} layers of ${size} values each`,

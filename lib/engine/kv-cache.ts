@@ -1,7 +1,7 @@
 import type { Device } from '../device';
 import type { DType } from '../native';
 import type { CacheShape } from '../nn/causal-lm';
-import { kvRowBytes, type LayerCache } from '../ops';
+import { type CodedLayerCache, cast, kvRowBytes, type LayerCache } from '../ops';
 import { sizeOf, type Tensor } from '../tensor';
 
 /** Bytes of one page: keys and values of `pageSize` tokens in all layers. */
@@ -55,9 +55,24 @@ export class KvCache {
     if (!grid) return { ...codes, scales: pair('f16', 2) };
     const upload = (values: Float32Array): Tensor =>
       this.allocate('f32', [2, values.length / 2]).write(values);
-    const coded = { ...codes, grids: { key: upload(grid.key), value: upload(grid.value) } };
-    if (!grid.query || queryBits === undefined) return coded;
-    return { ...coded, query: { grid: upload(grid.query), bits: queryBits } };
+    const coded: CodedLayerCache = {
+      ...codes,
+      grids: { key: upload(grid.key), value: upload(grid.value) },
+    };
+    if (grid.keyFeedback) {
+      coded.keyFeedback = this.uploadHalf(grid.keyFeedback, [kvHeads, headDim, headDim]);
+    }
+    if (grid.query && queryBits !== undefined) {
+      coded.query = { grid: upload(grid.query), bits: queryBits };
+    }
+    return coded;
+  }
+
+  private uploadHalf(values: Float32Array, shape: number[]): Tensor {
+    const halves = this.#device.scope(() =>
+      cast(this.#device.empty('f32', shape).write(values), 'f16').read(),
+    );
+    return this.allocate('f16', shape).write(halves);
   }
 
   private allocate(dtype: DType, shape: number[]): Tensor {

@@ -18,7 +18,8 @@ export interface AttentionShape {
 
 /**
  * The attention of a layer, which has no weights, with the grids of its cache where the checkpoint
- * fixes them (`<name>.key_grid`, `value_grid` and `query_grid`, as `CacheGrids` has them).
+ * fixes them (`<name>.key_grid`, `value_grid`, `query_grid` and `key_feedback`, as `CacheGrids` has
+ * them).
  */
 export class Attention implements Module {
   readonly name: string;
@@ -30,6 +31,7 @@ export class Attention implements Module {
   readonly grids: CacheGrids | undefined;
   readonly #context: ModuleContext;
   readonly #scale: number;
+  #headDim = 0;
 
   constructor(
     context: ModuleContext,
@@ -43,15 +45,20 @@ export class Attention implements Module {
     this.#scale = headDim ** -0.5;
     if (!widths) return;
     const grid = (of: number): Float32Array => new Float32Array(2 * of * headDim);
-    const pair = { key: grid(kvHeads), value: grid(kvHeads) };
-    this.grids = widths.queryBits ? { ...pair, query: grid(heads) } : pair;
+    this.grids = {
+      key: grid(kvHeads),
+      value: grid(kvHeads),
+      ...(widths.queryBits ? { query: grid(heads) } : {}),
+      ...(widths.bits < 8 ? { keyFeedback: new Float32Array(kvHeads * headDim ** 2) } : {}),
+    };
+    this.#headDim = headDim;
   }
 
   get method(): string {
     return this.grids ? 'rptq' : 'none';
   }
 
-  /** Appends k and v to the cache and lets q attend to it. May overwrite q. */
+  /** Appends k and v to the cache and lets q attend to it. May overwrite q and k. */
   forward(
     q: Tensor,
     k: Tensor,
@@ -65,36 +72,33 @@ export class Attention implements Module {
 
   /** @throws CheckpointError for grids that are missing, of another shape, or not positive */
   async load(): Promise<void> {
-    const { device, source } = this.#context;
-    for (const [kind, values] of this.#named) {
-      this.#check(kind, values);
-      using held = device.allocate('f32', [2, values.length / 2]);
-      await device.submit([
-        source.load(`${this.name}.${kind}_grid`, held),
-        { kind: 'read', tensor: held.handle, into: values },
-      ]);
-      const scales = values.subarray(0, values.length / 2);
-      if (scales.every((scale) => scale > 0 && Number.isFinite(scale))) continue;
+    if (!this.grids) return;
+    for (const { name, shape, values, of } of namedValues(this.name, this.grids, this.#headDim)) {
+      this.#check(name, shape);
+      await this.#read(name, shape, values);
+      const positive = of === 'grid' ? values.subarray(0, values.length / 2) : values;
+      if (positive.every((value) => Number.isFinite(value) && (of !== 'grid' || value > 0))) continue;
       throw new CheckpointError(
-        `${this.name}.${kind}_grid holds a scale that is not positive: the file is damaged, fetch it ` +
-          'again',
+        of === 'grid'
+          ? `${name} holds a scale that is not positive: the file is damaged, fetch it again`
+          : `${name} holds a value that is not finite: the file is damaged, fetch it again`,
       );
     }
+  }
+
+  async #read(name: string, shape: number[], into: Float32Array): Promise<void> {
+    const { device, source } = this.#context;
+    using held = device.allocate('f32', shape);
+    await device.submit([source.load(name, held), { kind: 'read', tensor: held.handle, into }]);
   }
 
   dispose(): void {}
 
   stored(): StoredTensor[] {
-    return gridTensors(this.name, this.grids);
+    return gridTensors(this.name, this.grids, this.#headDim);
   }
 
-  get #named(): [string, Float32Array][] {
-    return Object.entries(this.grids ?? {});
-  }
-
-  #check(kind: string, values: Float32Array): void {
-    const tensor = `${this.name}.${kind}_grid`;
-    const wanted = [2, values.length / 2];
+  #check(tensor: string, wanted: readonly number[]): void {
     const { dtype, shape = wanted } = this.#context.source.describe(tensor);
     if (dtype === 'f32' && `${shape}` === `${wanted}`) return;
     throw new CheckpointError(
@@ -105,11 +109,41 @@ export class Attention implements Module {
 }
 
 /** How grids are saved. */
-export function gridTensors(name: string, grids: CacheGrids | undefined): StoredTensor[] {
-  return Object.entries(grids ?? {}).map(([kind, values]: [string, Float32Array]) => ({
-    name: `${name}.${kind}_grid`,
+export function gridTensors(
+  name: string,
+  grids: CacheGrids | undefined,
+  headDim: number,
+): StoredTensor[] {
+  return namedValues(name, grids ?? {}, headDim).map(({ values, ...tensor }) => ({
+    name: tensor.name,
     dtype: 'f32',
-    shape: [2, values.length / 2],
+    shape: tensor.shape,
     read: async () => values,
   }));
+}
+
+/** Values of a layer's cache with the names and shapes that they have in a file. */
+function namedValues(
+  prefix: string,
+  { key, value, query, keyFeedback }: Partial<CacheGrids>,
+  headDim: number,
+): { name: string; shape: number[]; values: Float32Array; of: 'grid' | 'feedback' }[] {
+  const grids = Object.entries({ key, value, query }).flatMap(([kind, values]) =>
+    values
+      ? [
+          {
+            name: `${prefix}.${kind}_grid`,
+            shape: [2, values.length / 2],
+            values,
+            of: 'grid' as const,
+          },
+        ]
+      : [],
+  );
+  if (!keyFeedback) return grids;
+  const shape = [keyFeedback.length / headDim ** 2, headDim, headDim];
+  return [
+    ...grids,
+    { name: `${prefix}.key_feedback`, shape, values: keyFeedback, of: 'feedback' as const },
+  ];
 }

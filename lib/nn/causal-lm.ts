@@ -45,6 +45,8 @@ export interface CacheShape {
 export interface CacheGrids {
   readonly key: Float32Array;
   readonly value: Float32Array;
+  /** f32[kvHeads, headDim, headDim], of `keyFeedback`: how errors of keys make up for each other. */
+  readonly keyFeedback?: Float32Array;
   /** f32[2, heads * headDim]: queries are rounded to codes of `queryBits` bits as they are read. */
   readonly query?: Float32Array;
 }

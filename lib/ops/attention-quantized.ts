@@ -1,5 +1,6 @@
 import type { Tensor } from '../tensor';
 import type { AttentionInputs } from './attention';
+import { keyRound } from './key-round';
 
 /** Widths of the codes that a cache of few bits may have. */
 export const KV_BITS = [8, 4, 3] as const;
@@ -20,6 +21,8 @@ export interface CodedLayerCache {
   headDim: number;
   /** f32[2, kvHeads * headDim]: scales, then zero points. */
   grids?: { key: Tensor; value: Tensor };
+  /** f16[kvHeads, headDim, headDim]: keys are rounded by `keyRound`; only with grids. */
+  keyFeedback?: Tensor;
   /** Rounds queries onto a grid of their own: f32[2, heads * headDim], and codes of so many bits. */
   query?: { grid: Tensor; bits: QueryBits };
   /** f16[pages, kvHeads, pageSize, 2]: scale and smallest value. */
@@ -40,9 +43,14 @@ export function attendQuantized(
   cache: CodedLayerCache,
   where: Omit<AttentionInputs, 'cache'> & { decode: boolean },
 ): Tensor {
-  const { blockTable, sequences, positions, slots, rope, scale, decode } = where;
-  const { key, value, grids, scales, query, bits, headDim } = cache;
+  const { blockTable, sequences, positions, slots, scale, decode } = where;
+  const { key, value, grids, scales, query, bits, headDim, keyFeedback: feedback } = cache;
   const { device } = q;
+  let { rope } = where;
+  if (grids && feedback) {
+    keyRound(q, k, { positions, rope, grid: grids.key, feedback, bits });
+    rope = undefined;
+  }
   const append = [q, k, v, positions, slots, rope, grids?.key, grids?.value, key, value];
   device.run('cache_append_quantized', [...append, scales?.key, scales?.value], [bits]);
   const out = device.empty(q.dtype, [...q.shape]);

@@ -74,8 +74,8 @@ export function decodeAttention(q: Tensor, k: Tensor, v: Tensor, where: Attentio
 }
 
 /**
- * The attention of a layer: appends k and v to the cache and lets q attend to it. May overwrite q.
- * `decode` promises at most one row a sequence.
+ * The attention of a layer: appends k and v to the cache and lets q attend to it. May overwrite q
+ * and k. `decode` promises at most one row a sequence.
  */
 export function attend(
   q: Tensor,

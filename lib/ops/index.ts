@@ -9,6 +9,7 @@ export * from './gather';
 export * from './gptq';
 export * from './gptq-quantize';
 export * from './int8';
+export * from './key-round';
 export * from './linear';
 export * from './norm';
 export * from './sampling';

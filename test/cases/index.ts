@@ -8,6 +8,7 @@ import { elementwiseCases, linearCases } from './elementwise';
 import { gptqCases } from './gptq';
 import { gptqQuantizeCases } from './gptq-quantize';
 import { int8QuantizeCases } from './int8-quantize';
+import { keyRoundCases } from './key-round';
 import { exactInt8Cases, linearInt8Cases } from './linear-int8';
 import { lookupCases } from './lookup';
 import type { OpCase } from './op-case';
@@ -22,6 +23,7 @@ export const opCases: readonly OpCase[] = [
   ...lookupCases,
   ...attentionCases,
   ...attentionQuantizedCases,
+  ...keyRoundCases,
   ...int8QuantizeCases,
   ...linearInt8Cases,
   ...exactInt8Cases,

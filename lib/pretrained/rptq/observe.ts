@@ -4,6 +4,7 @@ import type { HeadShape, LayerPoints } from '../../quant/rptq/layer-points';
 import { Observed } from '../../quant/rptq/observed';
 import { cacheRows } from '../cache-rows';
 import type { Calibration } from '../layerwise/calibration';
+import { QueryMoments } from '../query-moments';
 
 /** Watches what goes through a loaded layer of the original model for every calibration window. */
 export async function observeLayer(
@@ -18,6 +19,7 @@ export async function observeLayer(
   const query = new Observed(heads * headDim);
   const key = new Observed(kvHeads * headDim);
   const value = new Observed(kvHeads * headDim);
+  using moments = new QueryMoments(model.device, { kvHeads, headDim });
   await calibration.show(
     model,
     layer,
@@ -31,6 +33,7 @@ export async function observeLayer(
     (q, cache) => {
       const tokens = q.shape[0] as number;
       query.addTensor(q);
+      moments.add(q);
       key.add(cacheRows(cache.key, tokens));
       value.add(cacheRows(cache.value, tokens));
     },
@@ -44,5 +47,6 @@ export async function observeLayer(
     query,
     key,
     value,
+    moments: moments.values(),
   };
 }

@@ -1,12 +1,13 @@
 import { type AffineGrid, affineGrid, codeRange } from './affine';
 
-/** Shares of the full range that are tried. */
+/** Shares of the full range that are tried; beyond 1, because the top code lies inside the range. */
 const STEPS = 30;
+const LARGEST_SHARE = 1.2;
 const SMALLEST_SHARE = 0.4;
 
 /**
  * The grid of n bits for values in [min, max] whose squared error on a sample is least, among ranges
- * shrunk towards 0 or towards the middle: few codes serve the many values better when the rarest are
+ * wider or narrower about its middle: few codes serve the many values better when the rarest are
  * clipped.
  */
 export function clippedGrid(
@@ -18,7 +19,7 @@ export function clippedGrid(
   let least = squaredError(sample, best, bits);
   const middle = (min + max) / 2;
   for (let step = 1; step <= STEPS; step++) {
-    const share = 1 - ((1 - SMALLEST_SHARE) * step) / STEPS;
+    const share = LARGEST_SHARE - ((LARGEST_SHARE - SMALLEST_SHARE) * step) / STEPS;
     const half = ((max - min) / 2) * share;
     const grid = affineGrid(middle - half, middle + half, bits);
     const error = squaredError(sample, grid, bits);

@@ -9,7 +9,7 @@ const CLIPPING_VALUES = 8192;
 export interface ClusterGridOptions {
   /**
    * `ema_minmax`: the range is the moving average of the extremes, as in the paper's code. `mse`, the
-   * default: the range within it that has the least squared error.
+   * default: the range about the middle of all extremes that has the least squared error.
    */
   metric?: 'ema_minmax' | 'mse';
 }
@@ -21,8 +21,10 @@ export function clusterGrid(
   bits: number,
   { metric = 'mse' }: ClusterGridOptions = {},
 ): AffineGrid {
+  if (metric === 'mse') {
+    return clippedGrid(valuesOf(sample, members), ranges.ofCluster(members, 'all'), bits);
+  }
   const range = ranges.ofCluster(members);
-  if (metric === 'mse') return clippedGrid(valuesOf(sample, members), range, bits);
   return affineGrid(range.min, range.max, bits);
 }
 

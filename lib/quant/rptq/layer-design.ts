@@ -2,6 +2,7 @@ import type { CacheGrids } from '../../nn/causal-lm';
 import { type ClusterPlan, clusterPlan } from './cluster-plan';
 import type { RptqConfig } from './config';
 import { designHeads, designInput, type InputDesign } from './input-design';
+import { fedKeyGrid } from './key-grids';
 import { kvGrid } from './kv-grids';
 import type { HeadShape, LayerPoints } from './layer-points';
 import type { Observed } from './observed';
@@ -17,6 +18,8 @@ export interface LayerObservations {
   readonly query: Observed;
   readonly key: Observed;
   readonly value: Observed;
+  /** E[q q^T] over the queries of each head of keys, f32[headDim, headDim]; any scale. */
+  readonly moments: readonly Float32Array[];
 }
 
 /** A linear layer in the orders of RPTQ. */
@@ -104,15 +107,19 @@ function clusterPlans(
 
 /** Grids by channel cost nothing, so their clusters need not be those of any order. */
 function cacheGrids(
-  { query, key, value }: LayerObservations,
+  { query, key, value, moments }: LayerObservations,
   { heads, kvHeads }: HeadShape,
   { metric, widths, headClusters, clusterSeed }: RptqConfig,
   valueOrder: Int32Array,
 ): CacheGrids {
   const options = { metric, clusters: headClusters, seed: clusterSeed };
   const bits = widths.cache as Exclude<typeof widths.cache, 16>;
+  const keys =
+    bits < 8
+      ? fedKeyGrid(key, moments, bits, options)
+      : { key: kvGrid(key, kvHeads, bits, options).values };
   const grids = {
-    key: kvGrid(key, kvHeads, bits, options).values,
+    ...keys,
     value: reordered(kvGrid(value, kvHeads, bits, options).values, valueOrder),
   };
   if (widths.query === 16) return grids;

@@ -6,13 +6,19 @@ export interface Extremes {
   readonly max: Float64Array;
 }
 
+interface SampleExtremes {
+  readonly min: Float32Array;
+  readonly max: Float32Array;
+}
+
 /**
  * The smallest and the largest value of every channel of an activation in every calibration sample.
  * Kept by sample, because RPTQ averages the extremes of clusters, which are known only afterwards.
  */
 export class ChannelRanges {
   readonly channels: number;
-  readonly #samples: { min: Float32Array; max: Float32Array }[] = [];
+  readonly #samples: SampleExtremes[] = [];
+  #overall: Extremes | undefined;
 
   constructor(channels: number) {
     this.channels = channels;
@@ -35,10 +41,12 @@ export class ChannelRanges {
       }
     }
     this.#samples.push({ min, max });
+    this.#overall = undefined;
   }
 
   /** Extremes of every channel over all samples: what channels are clustered by. */
   overall(): Extremes {
+    if (this.#overall) return this.#overall;
     const min = new Float64Array(this.channels).fill(Number.POSITIVE_INFINITY);
     const max = new Float64Array(this.channels).fill(Number.NEGATIVE_INFINITY);
     for (const sample of this.#samples) {
@@ -47,19 +55,28 @@ export class ChannelRanges {
         max[k] = Math.max(max[k] as number, sample.max[k] as number);
       }
     }
-    return { min, max };
+    this.#overall = { min, max };
+    return this.#overall;
   }
 
   /**
-   * The range of a cluster, as RPTQ's reference implementation tracks it (`ema_minmax`): the
-   * extremes of the cluster in the first sample, then a moving average over the samples.
+   * The range of a cluster. `average`: as RPTQ's reference implementation tracks it (`ema_minmax`),
+   * the extremes of the cluster in the first sample, then a moving average over the samples. `all`:
+   * the extremes over all samples.
    */
-  ofCluster(channels: Iterable<number>): { min: number; max: number } {
+  ofCluster(
+    channels: Iterable<number>,
+    over: 'average' | 'all' = 'average',
+  ): { min: number; max: number } {
     const members = [...channels];
+    const extremes = ({ min, max }: Extremes | SampleExtremes): { min: number; max: number } => ({
+      min: members.reduce((least, k) => Math.min(least, min[k] as number), Infinity),
+      max: members.reduce((most, k) => Math.max(most, max[k] as number), -Infinity),
+    });
+    if (over === 'all') return extremes(this.overall());
     let range: { min: number; max: number } | undefined;
     for (const sample of this.#samples) {
-      const min = members.reduce((least, k) => Math.min(least, sample.min[k] as number), Infinity);
-      const max = members.reduce((most, k) => Math.max(most, sample.max[k] as number), -Infinity);
+      const { min, max } = extremes(sample);
       range = range ? { min: average(range.min, min), max: average(range.max, max) } : { min, max };
     }
     return range as { min: number; max: number };

@@ -25,6 +25,7 @@ import {
 } from './elementwise';
 import { gptqFactor, gptqHessian, gptqQuantize, gptqRepack, linearGptq } from './gptq';
 import { int8ColumnError, int8Quantize, linearInt8 } from './int8';
+import { keyRound } from './key-round';
 import {
   decodeAdvance,
   embedding,
@@ -62,6 +63,7 @@ export const references: Readonly<Record<string, Reference>> = {
   gptq_repack: gptqRepack,
   int8_column_error: int8ColumnError,
   int8_quantize: int8Quantize,
+  key_round: keyRound,
   layer_norm: layerNorm,
   linear,
   linear_affine: linearAffine,
