@@ -3,11 +3,13 @@
  * CUDA graphs in the same run, with weights that are not in the cache.
  *
  *   node dist/bench/linear.js --config llama-2-7b,opt-66b --m 1,16,64,512
- *     [--method llm.int8|gptq|bitnet|f16,...] [--bits 2|3|4|8,...] [--group-size 128]
+ *     [--method llm.int8|gptq|rptq|bitnet|f16,...] [--bits 2|3|4|8,...] [--group-size 128]
+ *     [--input-bits 8|4,...]
  *     [--threshold 6] [--outliers 6] [--shape 4096x4096,...] [--dtype f16|bf16]
  *     [--device cuda:0] [--json]
  *
- * `f16` as a method is fewbit's own choice of kernel for 16-bit weights.
+ * `rptq` includes the quantization of its input on a static grid. `f16` as a method is fewbit's own
+ * choice of kernel for 16-bit weights.
  */
 import { parseArgs } from 'node:util';
 import { Device, type DeviceName } from 'fewbit';
@@ -47,6 +49,7 @@ const { values } = parseArgs({
     m: { type: 'string', default: '1,16,64,256,1024,4096' },
     threshold: { type: 'string', default: '6' },
     outliers: { type: 'string', default: '6' },
+    'input-bits': { type: 'string', default: '8' },
     dtype: { type: 'string', default: 'f16' },
     device: { type: 'string', default: 'cuda' },
     json: { type: 'boolean', default: false },
@@ -55,7 +58,7 @@ const { values } = parseArgs({
 
 function floorMicroseconds(method: Method, { n, k }: LinearShape, m: number, peaks: Peaks): number {
   const bytes = (n * k * bitsPerWeight(method, k)) / 8 + 2 * m * (n + k);
-  const isInteger = method.kind === 'llm.int8' || method.kind === 'bitnet';
+  const isInteger = ['llm.int8', 'bitnet', 'rptq'].includes(method.kind);
   const rate = isInteger ? peaks.int8 : peaks.half;
   return Math.max(bytes / peaks.bandwidth, (2 * m * n * k) / rate) * 1e6;
 }
@@ -70,7 +73,12 @@ function layers(): (LinearShape & { config: string })[] {
 }
 
 async function main(): Promise<void> {
-  const methods = parseMethods(values.method, values.bits, values['group-size']);
+  const methods = parseMethods(
+    values.method,
+    values.bits,
+    values['group-size'],
+    values['input-bits'],
+  );
   const device = Device.open(values.device as DeviceName);
   const peaks = peaksOf(device.name);
   const split = { threshold: Number(values.threshold), outliers: Number(values.outliers) };

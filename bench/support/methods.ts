@@ -5,7 +5,13 @@ export type Method =
   | { kind: 'f16' }
   | { kind: 'llm.int8' }
   | { kind: 'bitnet' }
-  | { kind: 'gptq'; bits: ops.GptqBits; groupSize: number };
+  | { kind: 'gptq'; bits: ops.GptqBits; groupSize: number }
+  | {
+      kind: 'rptq';
+      bits: ops.AffineWeightBits;
+      groupSize: number;
+      inputBits: ops.AffineActivationBits;
+    };
 
 /** The options of a benchmark that say which methods it compares. */
 export const METHOD_OPTIONS = {
@@ -13,36 +19,64 @@ export const METHOD_OPTIONS = {
   'group-size': { type: 'string', default: '128' },
 } as const;
 
-const WIDTHS = [2, 3, 4, 8] as const;
-
 /**
- * Methods by their names, separated by commas; `gptq` stands for one method per width.
+ * Methods by their names, separated by commas; `gptq` and `rptq` stand for one method per width.
+ * @param inputBits widths of activations that `rptq` is taken for; none: it is not known
  * @throws Error naming what is not known
  */
-export function parseMethods(names: string, bits: string, groupSize: string): Method[] {
+export function parseMethods(
+  names: string,
+  bits: string,
+  groupSize: string,
+  inputBits?: string,
+): Method[] {
   const size = Number(groupSize);
   if (!Number.isInteger(size) || (size < 1 && size !== -1)) {
     throw new Error(
       `--group-size takes a positive number, or =-1 for whole rows, got '${groupSize}'`,
     );
   }
+  const widths = bits.split(',');
   return names.split(',').flatMap((name): Method[] => {
     if (name === 'f16' || name === 'llm.int8' || name === 'bitnet') return [{ kind: name }];
-    if (name !== 'gptq') {
-      throw new Error(`--method takes f16, llm.int8, gptq and bitnet, got '${name}'`);
+    if (name === 'gptq') {
+      return widths.map((width) => ({
+        kind: name,
+        bits: widthOf(width, ops.GPTQ_BITS, '--bits'),
+        groupSize: size,
+      }));
     }
-    return bits.split(',').map((width) => ({ kind: name, bits: widthOf(width), groupSize: size }));
+    if (name !== 'rptq' || inputBits === undefined) {
+      const known = ['f16', 'llm.int8', 'gptq', 'bitnet', ...(inputBits ? ['rptq'] : [])];
+      throw new Error(`--method takes ${known.join(', ')}, got '${name}'`);
+    }
+    return inputBits.split(',').flatMap((width) => {
+      const input = widthOf(width, ops.AFFINE_ACTIVATION_BITS, '--input-bits');
+      return widths.map((own) => ({
+        kind: name,
+        bits: widthOf(own, ops.AFFINE_WEIGHT_BITS, '--bits'),
+        groupSize: size,
+        inputBits: input,
+      }));
+    });
   });
 }
 
-function widthOf(text: string): ops.GptqBits {
-  const width = WIDTHS.find((known) => String(known) === text);
-  if (width === undefined) throw new Error(`--bits takes ${WIDTHS.join(', ')}, got '${text}'`);
+function widthOf<Width extends number>(
+  text: string,
+  widths: readonly Width[],
+  option: string,
+): Width {
+  const width = widths.find((known) => String(known) === text);
+  if (width === undefined) throw new Error(`${option} takes ${widths.join(', ')}, got '${text}'`);
   return width;
 }
 
-/** `gptq W4 g128` */
+/** `gptq W4 g128`, `rptq W4A8 g128` */
 export function nameOf(method: Method): string {
+  if (method.kind === 'rptq') {
+    return `rptq W${method.bits}A${method.inputBits} g${method.groupSize}`;
+  }
   if (method.kind !== 'gptq') return method.kind;
   return `gptq W${method.bits} g${method.groupSize}`;
 }

@@ -71,6 +71,26 @@ export function gptqWeight(
   };
 }
 
+/** Random codes for `linearAffine`, made as a checkpoint's are: from those of a GPTQ weight. */
+export function affineWeight(
+  device: Device,
+  dtype: DType,
+  shape: LinearShape,
+  { bits, groupSize }: { bits: ops.AffineWeightBits; groupSize: number },
+  seed: number,
+): ops.AffineWeight {
+  const { codes, high, zeros, ...rest } = gptqWeight(
+    device,
+    dtype,
+    shape,
+    { bits, groupSize },
+    seed,
+  );
+  const planes = ops.affineRepack({ codes, high }, { bits, positions: shape.k });
+  for (const tensor of bits === 8 ? [codes, zeros] : [codes, high]) tensor?.dispose();
+  return { ...rest, ...planes, bits, zeros: bits === 8 ? undefined : zeros };
+}
+
 /** The same bytes for every weight: only where they lie makes a difference. */
 let block = new Uint8Array(0);
 

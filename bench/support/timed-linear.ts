@@ -1,6 +1,6 @@
 import { type Device, type DType, ops, type Program, type Tensor } from 'fewbit';
 import { bitsPerWeight, type Method } from './methods';
-import { bitnetWeight, gptqWeight, int8Weight, noise } from './random-weights';
+import { affineWeight, bitnetWeight, gptqWeight, int8Weight, noise } from './random-weights';
 import type { LinearShape } from './shapes';
 import { median } from './table';
 
@@ -10,6 +10,7 @@ const MIN_COPIES = 3;
 const MAX_COPIES = 64;
 const RUNS = 15;
 const OUTLIER_VALUE = 20;
+const GRID_SCALE = 0.02;
 
 /** How LLM.int8() is used, and what it finds. */
 export interface OutlierSplit {
@@ -24,6 +25,7 @@ export class TimedLinear {
   readonly #shape: LinearShape;
   readonly #dtype: DType;
   readonly #split: OutlierSplit;
+  #grid: Tensor | undefined;
 
   constructor(device: Device, shape: LinearShape, dtype: DType, split: OutlierSplit) {
     this.#device = device;
@@ -80,7 +82,31 @@ export class TimedLinear {
           ops.linearGptq,
           ({ codes, high, scales, zeros }) => [codes, scales, zeros, ...(high ? [high] : [])],
         );
+      case 'rptq':
+        return this.rotate(
+          m,
+          method,
+          (seed) => affineWeight(device, dtype, shape, method, seed),
+          (x, weight) =>
+            ops.linearAffine(
+              ops.affineQuantize(x, { grid: this.grid, bits: method.inputBits }),
+              weight,
+            ),
+          ({ codes, high, scales, zeros }) =>
+            [codes, high, scales, zeros].filter((tensor) => tensor !== undefined),
+        );
     }
+  }
+
+  /** A grid for the codes of inputs, the same for every column. */
+  private get grid(): Tensor {
+    const { k } = this.#shape;
+    this.#grid ??= this.#device.from(
+      'f32',
+      [2, k],
+      new Float32Array(2 * k).map((_, i) => (i < k ? GRID_SCALE : 0)),
+    );
+    return this.#grid;
   }
 
   private readonly half = (seed: number): Tensor => {
