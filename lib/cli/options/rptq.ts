@@ -6,11 +6,18 @@ import { wholeNumber } from './numbers';
 /** The options of `quantize --method rptq` alone. */
 export type RptqCommandOptions = Pick<
   RptqOptions,
-  'config' | 'clusters' | 'headClusters' | 'clusterSizes' | 'clusterSeed' | 'metric'
+  | 'config'
+  | 'clusters'
+  | 'headClusters'
+  | 'cacheClusters'
+  | 'clusterSizes'
+  | 'clusterSeed'
+  | 'metric'
 >;
 
 export const RPTQ_OPTIONS = [
-  ...['config', 'clusters', 'headClusters', 'clusterSizes', 'clusterSeed', 'metric'],
+  ...['config', 'clusters', 'headClusters', 'cacheClusters'],
+  ...['clusterSizes', 'clusterSeed', 'metric'],
 ] as readonly (keyof RptqCommandOptions)[];
 
 export function addRptqOptions(command: Command): Command {
@@ -23,9 +30,10 @@ export function addRptqOptions(command: Command): Command {
       ).choices(RPTQ_CONFIG_NAMES),
     )
     .option('--clusters <n>', 'of the channels of an activation (default: 32)', wholeNumber(1))
+    .option('--head-clusters <n>', 'of what attention makes in a head (default: 4)', wholeNumber(1))
     .option(
-      '--head-clusters <n>',
-      'of the channels of a head, in attention (default: 4)',
+      '--cache-clusters <n>',
+      "of a head's queries, keys and values (default: every channel is one)",
       wholeNumber(1),
     )
     .addOption(
@@ -45,13 +53,15 @@ export function addRptqOptions(command: Command): Command {
 
 /** The quantization that the options describe. @throws OptionsError */
 export function rptqConfig(options: RptqCommandOptions & CalibrationCommandOptions): RptqConfig {
-  const { config, clusters, headClusters, clusterSizes, clusterSeed, metric } = options;
+  const { config, clusters, headClusters, cacheClusters } = options;
+  const { clusterSizes, clusterSeed, metric } = options;
   const { groupSize, trueSequential, damp, mse } = options;
   return new RptqConfig(
     given({
       config,
       clusters,
       headClusters,
+      cacheClusters,
       clusterSizes,
       clusterSeed,
       metric,

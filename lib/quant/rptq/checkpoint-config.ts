@@ -55,6 +55,7 @@ export function rptqDiskConfig(config: RptqConfig): JsonObject {
     bits: { ...config.widths },
     clusters: config.clusters,
     head_clusters: config.headClusters,
+    cache_clusters: config.cacheClusters ?? null,
     cluster_sizes: config.clusterSizes,
     cluster_seed: config.clusterSeed,
     metric: config.metric,

@@ -10,6 +10,7 @@ const settings = z.strictObject({
   groupSize: z.int().min(32).multipleOf(32).optional(),
   clusters: z.int().min(1).optional(),
   headClusters: z.int().min(1).optional(),
+  cacheClusters: z.int().min(1).optional(),
   clusterSizes: z.enum(['balanced', 'kmeans']).optional(),
   metric: z.enum(['ema_minmax', 'mse']).optional(),
   clusterSeed: z.int().optional(),
@@ -31,9 +32,14 @@ export class RptqConfig {
    * largest of 128, 64 and 32 that the clusters of a layer are multiples of.
    */
   readonly groupSize: number | undefined;
-  /** Clusters of the channels of R1, R4 and R5, and of each head's in R2 and R3. */
+  /** Clusters of the channels of R1, R4 and R5, and of each head's in R3. */
   readonly clusters: number;
   readonly headClusters: number;
+  /**
+   * Clusters of each head's queries, keys and values (R2), which are not reordered. Default: every
+   * channel is one, as grids by channel cost nothing for each token; the paper has 4.
+   */
+  readonly cacheClusters: number | undefined;
   /**
    * `balanced`: clusters of equal size, multiples of the weights' groups. `kmeans`: as the paper has
    * them, so that a group of weights may reach into two clusters.
@@ -61,6 +67,7 @@ export class RptqConfig {
     this.groupSize = given.groupSize;
     this.clusters = given.clusters ?? 32;
     this.headClusters = given.headClusters ?? 4;
+    this.cacheClusters = given.cacheClusters;
     this.clusterSizes = given.clusterSizes ?? 'balanced';
     this.metric = given.metric ?? 'mse';
     this.clusterSeed = given.clusterSeed ?? 0;
@@ -75,6 +82,7 @@ export class RptqConfig {
 
   /** All settings, as plain values. */
   toJSON(): JsonObject {
-    return { ...Object.fromEntries(Object.entries(this)), groupSize: this.groupSize ?? null };
+    const { groupSize = null, cacheClusters = null } = this;
+    return { ...Object.fromEntries(Object.entries(this)), groupSize, cacheClusters };
   }
 }

@@ -109,10 +109,11 @@ function clusterPlans(
 function cacheGrids(
   { query, key, value, moments }: LayerObservations,
   { heads, kvHeads }: HeadShape,
-  { metric, widths, headClusters, clusterSeed }: RptqConfig,
+  { metric, widths, cacheClusters, clusterSeed }: RptqConfig,
   valueOrder: Int32Array,
 ): CacheGrids {
-  const options = { metric, clusters: headClusters, seed: clusterSeed };
+  const clusters = cacheClusters === undefined ? {} : { clusters: cacheClusters };
+  const options = { metric, seed: clusterSeed, ...clusters };
   const bits = widths.cache as Exclude<typeof widths.cache, 16>;
   const keys =
     bits < 8

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { RptqWidths } from '../../../../lib/quant/rptq';
 import { readTensors } from '../../../support/golden';
-import { roundEven } from '../../../support/half';
+import { roundEven, toHalf } from '../../../support/half';
 import { type Matrix, PlainModel, type Taps, values, type Weights } from './plain-model';
 
 /** Scale and zero point of every channel, in the original order of channels. */
@@ -20,6 +20,37 @@ export function fakeQuantize(x: Matrix, { scales, zeros }: ChannelGrids, bits: n
       return (code - z) * s;
     }),
   );
+}
+
+/**
+ * Keys whose channels are rounded in groups, each of which makes up for the errors of those before it
+ * in its head: feedback[h, j, i] of an error of channel j for channel i.
+ */
+function roundKeys(
+  x: Matrix,
+  { scales, zeros }: ChannelGrids,
+  { feedback, dim, bits }: { feedback: Float64Array; dim: number; bits: number },
+): Matrix {
+  return x.map((row) => {
+    const out = row.slice();
+    for (let head = 0; head < row.length; head += dim) {
+      const at = (i: number): number => head + i;
+      for (let begin = 0; begin < dim; ) {
+        const end = begin + Math.ceil((dim - begin) / 2);
+        for (let i = begin; i < end; i++) {
+          let wanted = row[at(i)] as number;
+          for (let j = 0; j < begin; j++) {
+            const error = (out[at(j)] as number) - (row[at(j)] as number);
+            wanted += error * toHalf(feedback[at(j) * dim + i] as number).value;
+          }
+          const own = { scales: [scales[at(i)] as number], zeros: [zeros[at(i)] as number] };
+          out[at(i)] = fakeQuantize([Float64Array.of(wanted)], own, bits)[0]?.[0] as number;
+        }
+        begin = end;
+      }
+    }
+    return out;
+  });
 }
 
 /** What an RPTQ folder holds, put back in the order of the original: fake quantization of it. */
@@ -65,6 +96,11 @@ export class FakeQuantized {
       },
       attention: (layer, kind, x) => {
         const grids = this.cache.get(`${layer} ${kind}`);
+        const feedback = kind === 'key' ? this.#stored.get(`${layer}.key_feedback`) : undefined;
+        if (grids && feedback) {
+          const dim = feedback.length / (grids.scales.length as number);
+          return roundKeys(x, grids, { feedback, dim, bits: widths.cache });
+        }
         return grids ? fakeQuantize(x, grids, kind === 'query' ? widths.query : widths.cache) : x;
       },
     };
