@@ -20,48 +20,55 @@ inline float static_code(float x, float scale, float zero, int width) {
   return clamp_code(std::nearbyint(x / scale) + zero, width);
 }
 
-// Where code i of a plane of `width`-bit fields lies in its word.
-inline int field_shift(int64_t i, int width) {
-  const int codes_per_word = 32 / width;
-  const int within = static_cast<int>(i % codes_per_word);
-  return within % 4 * 8 + within / 4 * width;
-}
-
-inline void pack_plane(const uint8_t* codes, int64_t dim, int width, int shift, uint8_t* out) {
+// One bit field of every code, from bit `shift` of it on. shift_of(i) is where code i's field lies in
+// its word.
+template <class ShiftOf>
+void pack_plane(const uint8_t* codes, int64_t dim, int width, int shift, const ShiftOf& shift_of,
+                uint8_t* out) {
   const int codes_per_word = 32 / width;
   const uint32_t mask = (1u << width) - 1;
   for (int64_t first = 0; first < dim; first += codes_per_word) {
     uint32_t word = 0;
     for (int64_t i = first; i < dim && i < first + codes_per_word; ++i) {
-      word |= (uint32_t{codes[i]} >> shift & mask) << field_shift(i, width);
+      word |= (uint32_t{codes[i]} >> shift & mask) << shift_of(i);
     }
     std::memcpy(out + first / codes_per_word * 4, &word, 4);
   }
 }
 
-inline void unpack_plane(const uint8_t* packed, int64_t dim, int width, int shift, uint8_t* codes) {
+template <class ShiftOf>
+void unpack_plane(const uint8_t* packed, int64_t dim, int width, int shift, const ShiftOf& shift_of,
+                  uint8_t* codes) {
   const int codes_per_word = 32 / width;
   const uint32_t mask = (1u << width) - 1;
   for (int64_t first = 0; first < dim; first += codes_per_word) {
     uint32_t word;
     std::memcpy(&word, packed + first / codes_per_word * 4, 4);
     for (int64_t i = first; i < dim && i < first + codes_per_word; ++i) {
-      codes[i] |= static_cast<uint8_t>((word >> field_shift(i, width) & mask) << shift);
+      codes[i] |= static_cast<uint8_t>((word >> shift_of(i) & mask) << shift);
     }
   }
 }
 
+// Where the fields of the first plane lie.
+inline auto low_shifts(int width) {
+  return [width](int64_t i) { return ops::kv::field_shift(i, width); };
+}
+
 inline void pack_codes(const uint8_t* codes, int64_t dim, int bits, uint8_t* out) {
   const int low = bits == 3 ? 2 : bits;
-  pack_plane(codes, dim, low, 0, out);
-  if (bits == 3) pack_plane(codes, dim, 1, 2, out + 4 * ops::kv::low_words(dim, bits));
+  pack_plane(codes, dim, low, 0, low_shifts(low), out);
+  if (bits != 3) return;
+  pack_plane(codes, dim, 1, 2, ops::kv::high_shift, out + 4 * ops::kv::low_words(dim, bits));
 }
 
 inline void unpack_codes(const uint8_t* packed, int64_t dim, int bits, uint8_t* codes) {
   std::memset(codes, 0, dim);
   const int low = bits == 3 ? 2 : bits;
-  unpack_plane(packed, dim, low, 0, codes);
-  if (bits == 3) unpack_plane(packed + 4 * ops::kv::low_words(dim, bits), dim, 1, 2, codes);
+  unpack_plane(packed, dim, low, 0, low_shifts(low), codes);
+  if (bits != 3) return;
+  const uint8_t* high = packed + 4 * ops::kv::low_words(dim, bits);
+  unpack_plane(high, dim, 1, 2, ops::kv::high_shift, codes);
 }
 
 }  // namespace fewbit::cpu

@@ -6,7 +6,9 @@
 //   8 bits: 4 codes a word, code i in byte i
 //   4 bits: 8 codes a word, byte j = u[j] | u[j + 4] << 4
 //   3 bits: a plane of the low two bits, 16 codes a word, code i at bit (i % 4) * 8 + i / 4 * 2,
-//           then a plane of the top bits, 32 codes a word, code i at bit (i % 4) * 8 + i / 4
+//           then a plane of the top bits, 32 codes a word, code i at bit
+//           (i % 4) * 8 + i / 8 % 2 * 4 + i / 16 * 2 + i / 4 % 2: in the nibble that has the code's
+//           low bits in the other plane, so that one selection by a mask joins eight of them
 // A last word that is not full has zeros.
 //
 // What a code stands for, either
@@ -28,6 +30,18 @@ constexpr int largest_code(int bits) { return (1 << bits) - 1; }
 
 constexpr int64_t words(int64_t dim, int codes_per_word) {
   return (dim + codes_per_word - 1) / codes_per_word;
+}
+
+// Where code i of a plane of `width`-bit fields lies in its word.
+constexpr int field_shift(int64_t i, int width) {
+  const int within = static_cast<int>(i % (32 / width));
+  return within % 4 * 8 + within / 4 * width;
+}
+
+// The same of a top bit of 3.
+constexpr int high_shift(int64_t i) {
+  const int within = static_cast<int>(i % 32);
+  return within % 4 * 8 + within / 8 % 2 * 4 + within / 16 * 2 + within / 4 % 2;
 }
 
 // Words of the first plane, or of the only one.

@@ -34,6 +34,14 @@ function gridOf(channels: number, bits: number, seed: number): CaseTensor {
   return input('f32', [2, channels], values(...steps, ...zeros));
 }
 
+/** Scales and smallest values of tokens, as fp16 holds them exactly. */
+function pairs(seed: number, bits: number): number[] {
+  return Array.from({ length: 31 }, (_, i) => [
+    (1 + ((i * seed) % 9)) * 2 ** (-1 - bits),
+    (((i * seed) % 13) - 16) / 8,
+  ]).flat();
+}
+
 /** Either grids by channel, or scales by token and head. */
 function scalesOf(
   { kvHeads, dim, pageSize }: CacheShape,
@@ -44,7 +52,7 @@ function scalesOf(
 ): Record<string, CaseTensor | null> {
   const grid = (seed: number): CaseTensor => gridOf(kvHeads * dim, bits, seed);
   const perToken = (seed: number): CaseTensor =>
-    make('f16', [pages, kvHeads, pageSize, 2], { ...integers(seed, 1, 3) });
+    make('f16', [pages, kvHeads, pageSize, 2], values(...pairs(seed, bits)));
   return {
     key_grid: fixed ? grid(3) : null,
     value_grid: fixed ? grid(11) : null,
@@ -126,6 +134,23 @@ function quantized(
   };
 }
 
+/** Shapes that the kernels of a decode step differ in. */
+const DECODE_SHAPES: readonly CacheShape[] = [
+  { heads: 6, kvHeads: 1, dim: 64, pageSize: 16 },
+  { heads: 2, kvHeads: 2, dim: 80, pageSize: 64 },
+  { heads: 10, kvHeads: 1, dim: 128, pageSize: 64 },
+  { heads: 4, kvHeads: 4, dim: 128, pageSize: 32 },
+];
+
+const decode: OpCase[] = DECODE_SHAPES.flatMap((shape) => {
+  const keys = [1, 64, 65, 1500, 17];
+  const ends = keys.map((count, sequence) => [sequence, count - 1] as const);
+  const plain = attentionCase(shape, keys, [...ends, [0, -1]]);
+  return WIDTHS.flatMap((bits) =>
+    [true, false].map((fixed) => quantized(plain, true, shape, bits, fixed)),
+  );
+});
+
 const attention: OpCase[] = SHAPES.flatMap((shape) => {
   const rows = [
     [0, 0],
@@ -161,5 +186,6 @@ const roundedQueries: OpCase[] = SHAPES.flatMap((shape) => {
 export const attentionQuantizedCases: readonly OpCase[] = [
   ...cacheAppend,
   ...attention,
+  ...decode,
   ...roundedQueries,
 ];

@@ -6,9 +6,6 @@ import { expectOutputs } from '../support/compare';
 import { describeGpu } from '../support/gpu';
 import { runCase } from '../support/run-case';
 
-/** Ops that have no kernel yet; one that gets it must leave this list. */
-const CPU_ONLY = ['cache_append_quantized', 'attention_quantized'];
-
 describeGpu('on CUDA', () => {
   let cpu: Device;
   let cuda: Device;
@@ -22,11 +19,10 @@ describeGpu('on CUDA', () => {
   });
 
   test('no op is missing', () => {
-    expect(doctor().missingCudaOps.sort()).toEqual([...CPU_ONLY].sort());
+    expect(doctor().missingCudaOps).toEqual([]);
   });
 
-  const cases = opCases.filter(({ op }) => !CPU_ONLY.includes(op));
-  const runs = cases.flatMap((opCase) =>
+  const runs = opCases.flatMap((opCase) =>
     opCase.hidden.map((hidden) => [opCase.name, hidden, opCase] as const),
   );
 

@@ -16,9 +16,14 @@ function places(
   };
   if (bits !== 3) return { bytes: planeBytes(bits), bitOf: (i, b) => at(i, b, bits) };
   const low = planeBytes(2);
+  const top = (i: number): number => {
+    const [byte, row] = [i % 4, Math.floor((i % 32) / 4)];
+    const nibble = byte * 8 + (Math.floor(row / 2) % 2) * 4;
+    return low * 8 + Math.floor(i / 32) * 32 + nibble + Math.floor(row / 4) * 2 + (row % 2);
+  };
   return {
     bytes: low + planeBytes(1),
-    bitOf: (i, b) => (b < 2 ? at(i, b, 2) : low * 8 + at(i, 0, 1)),
+    bitOf: (i, b) => (b < 2 ? at(i, b, 2) : top(i)),
   };
 }
 

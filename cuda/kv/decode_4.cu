@@ -1,0 +1,8 @@
+// The decode kernels of codes of 4 bits.
+#include "decode.cuh"
+
+namespace fewbit::cuda::kv {
+
+template void run_decode<4>(const Problem& problem, Context& context, void* workspace);
+
+}  // namespace fewbit::cuda::kv

@@ -1,0 +1,8 @@
+// The decode kernels of codes of 8 bits.
+#include "decode.cuh"
+
+namespace fewbit::cuda::kv {
+
+template void run_decode<8>(const Problem& problem, Context& context, void* workspace);
+
+}  // namespace fewbit::cuda::kv

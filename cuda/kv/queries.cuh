@@ -1,0 +1,92 @@
+// The queries of a block as its products want them: times the scales of the keys, and in two fp16
+// parts, so that nothing is lost by the codes' being exact. Column 2h of a tile of eight is the high
+// part of head h, column 2h + 1 the low one.
+#pragma once
+
+#include "../attention/fragment.cuh"
+#include "../attention/splits.cuh"
+#include "fragments.cuh"
+#include "problem.cuh"
+
+namespace fewbit::cuda::kv {
+
+constexpr int kColumnHeads = 4;  // of a tile of columns
+
+// In shared memory, spaced so that four lanes' runs of elements and four heads meet no bank twice.
+template <int Width>
+struct SharedQueries {
+  static constexpr int kStride = Width + 8;
+  float values[attention::kTileHeads][kStride];
+
+  static __device__ __forceinline__ int place(int element) { return element + element / 32; }
+
+  // By all threads of a block; a barrier must follow.
+  template <bool Dynamic, int Dim>
+  __device__ void load(const Problem& problem, const attention::Heads& heads) {
+    for (int i = threadIdx.x; i < heads.count * Dim; i += attention::kSplitThreads) {
+      const int head = i / Dim, element = i % Dim;
+      float q = problem.query_value(heads.row, heads.first + head, element);
+      if (!Dynamic) q *= problem.scale_of(problem.key_grid, heads.kv_head, element);
+      values[head][place(element)] = q;
+    }
+  }
+};
+
+// A lane's part of a tile of columns.
+template <int Bits, int Dim>
+struct QueryFragment {
+  using Keys = KeyCodes<Bits, Dim>;
+  static constexpr int kProducts = RowShape<Bits, Dim>::kProducts;
+  uint32_t registers[kProducts][2];
+  float unit;  // of this lane's head's scores, as powers of two
+  float sum;   // of the head's elements, in the same terms as unit * score
+
+  __device__ __forceinline__ void load(const Problem& problem,
+                                       const SharedQueries<RowShape<Bits, Dim>::kWidth>& shared,
+                                       int first_head, int heads) {
+    const int lane = threadIdx.x % 32, group = lane / 4, member = lane % 4;
+    const int head = first_head + group / 2;
+    const auto value = [&](int i, int second, int half) {
+      const int element = Keys::element(member, i, second, half);
+      return head < heads && element < Dim ? shared.values[head][shared.place(element)] : 0.0f;
+    };
+    float values[kProducts][4], most = 0.0f, total = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kProducts; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        values[i][j] = value(i, j / 2, j % 2);
+        most = fmaxf(most, fabsf(values[i][j]));
+        total += values[i][j];
+      }
+    }
+#pragma unroll
+    for (int offset = 1; offset < 4; offset *= 2) {
+      most = fmaxf(most, __shfl_xor_sync(kFullWarp, most, offset));
+      total += __shfl_xor_sync(kFullWarp, total, offset);
+    }
+    // A power of two brings the largest element to 2^8 .. 2^9, whatever the scales are.
+    const int exponent = min(max(static_cast<int>(__float_as_uint(most) >> 23), 16), 254);
+    const float gain = __uint_as_float(static_cast<uint32_t>(262 - exponent) << 23);
+    const float inverse = __uint_as_float(static_cast<uint32_t>(exponent - 8) << 23);
+#pragma unroll
+    for (int i = 0; i < kProducts; ++i) {
+#pragma unroll
+      for (int second = 0; second < 2; ++second) {
+        float part[2];
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const float x = values[i][2 * second + half] * gain;
+          const float high = __half2float(__float2half_rn(x));
+          part[half] = (group % 2 ? x - high : high) * (Bits != 8 && second ? kUpper : 1.0f);
+        }
+        registers[i][second] = attention::pack<__half>(part[0], part[1]);
+      }
+    }
+    // Columns 2 * member and 2 * member + 1 are a lane's in the products' results.
+    unit = __shfl_sync(kFullWarp, inverse * kCodeUnit * problem.scale_log2, 8 * member);
+    sum = __shfl_sync(kFullWarp, total * problem.scale_log2, 8 * member);
+  }
+};
+
+}  // namespace fewbit::cuda::kv
