@@ -77,7 +77,8 @@ export class Attention implements Module {
       this.#check(name, shape);
       await this.#read(name, shape, values);
       const positive = of === 'grid' ? values.subarray(0, values.length / 2) : values;
-      if (positive.every((value) => Number.isFinite(value) && (of !== 'grid' || value > 0))) continue;
+      if (positive.every((value) => Number.isFinite(value) && (of !== 'grid' || value > 0)))
+        continue;
       throw new CheckpointError(
         of === 'grid'
           ? `${name} holds a scale that is not positive: the file is damaged, fetch it again`

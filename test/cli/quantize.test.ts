@@ -187,7 +187,10 @@ describe('gptq', () => {
     [[...gptq, ...calibration, '--rtn'], /--rtn needs no calibration/],
     [[...gptq, ...calibration, '--desc-act', '--act-group-aware'], /actGroupAware excludes/],
     [[...gptq, ...calibration, '--threshold', '3'], /--threshold is an option of other methods/],
-    [['--group-size', '32', '--out', 'x'], /--group-size is an option of gptq and rptq, not of llm.int8/],
+    [
+      ['--group-size', '32', '--out', 'x'],
+      /--group-size is an option of gptq and rptq, not of llm.int8/,
+    ],
     [[...gptq, '--dataset', 'none.txt'], /'none.txt' is neither a file nor one of wikitext2/],
     [[...gptq, '--dataset', HELDOUT_TEXT, '--seqlen', '4096'], /4096 ids .* 1024 positions/],
     [[...gptq, '--dataset', root], /cannot be read/],

@@ -50,7 +50,9 @@ export class RptqStage implements StageQuantizer {
     await withLoaded(layerModules(model, layer), async () => {
       const design = await this.#design(calibration, layer, points);
       await this.#quantizeLinears(calibration, layer, design);
-      this.#tensors.push(...gridTensors(points.attention, design.cache, headShape(model.config).headDim));
+      this.#tensors.push(
+        ...gridTensors(points.attention, design.cache, headShape(model.config).headDim),
+      );
     });
     return work.write(this.#stage, this.#tensors, this.#reports);
   }
