@@ -149,7 +149,7 @@ struct RowScale {
     const float largest =
         fmaxf(__uint_as_float(row.largest), __fmul_rn(ops::bitnet::kSmallest, root));
     broken = row.largest >= 0x7f800000u || !(root < INFINITY);
-    inverse = __fdiv_rn(127.0f, largest);
+    inverse = __fmul_rn(127.0f, __fdiv_rn(1.0f, largest));
     scale = broken ? __uint_as_float(0x7fffffffu) : __fdiv_rn(largest, __fmul_rn(127.0f, root));
   }
 
