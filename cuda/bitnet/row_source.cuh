@@ -163,17 +163,13 @@ struct QuantizedRow {
  private:
   // This block will not read the residual again. Returns how many blocks had said so before.
   __device__ __forceinline__ uint32_t done_reading() const {
-    uint32_t earlier;
-    asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;"
-                 : "=r"(earlier)
-                 : "l"(readers)
-                 : "memory");
-    return earlier;
+    __threadfence();
+    return atomicAdd(readers, 1u);
   }
 
   // By a warp.
   __device__ __forceinline__ void store_residual(unsigned char* shared) const {
-    __syncwarp();  // after the lane that counted
+    __threadfence();
     const int lane = threadIdx.x % 32;
     for (int i = lane; i < q.cols / kChunk; i += 32) {
       static_cast<Chunk<T>*>(q.residual)[i] = sums_in(shared)[i];
