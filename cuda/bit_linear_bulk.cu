@@ -8,10 +8,14 @@ namespace fewbit::cuda::bitnet {
 
 namespace {
 
-template <class T, int Held, int Teams>
+template <class T, int Held>
 bool launch_quantizing(const Product& p, const Quantize& q, Context& context) {
-  using Source = QuantizedRow<T, Held>;
-  return launch_bulk<16, Teams>(p, Source{q, context.zeroed->words()}, Source::bytes(q), context);
+  const QuantizedRow<T, Held> source{q, context.zeroed->words()};
+  // Long rows are split among more warps; large shares keep more stages at work.
+  if constexpr (Held == 1) {
+    if (bulk_fills(p, context) > 2) return launch_bulk<4>(p, source, source.bytes(), context);
+  }
+  return launch_bulk<2>(p, source, source.bytes(), context);
 }
 
 }  // namespace
@@ -24,9 +28,11 @@ bool multiply_quantizing(const Product& p, const Quantize& q, Context& context) 
     using T = decltype(zero);
     if constexpr (sizeof(T) == 2) {
       if (q.padded_cols <= kChunkColumns) {
-        launched = launch_quantizing<T, 1, 4>(p, q, context);
+        launched = launch_quantizing<T, 1>(p, q, context);
       } else if (q.padded_cols <= 2 * kChunkColumns) {
-        launched = launch_quantizing<T, 2, 2>(p, q, context);
+        launched = launch_quantizing<T, 2>(p, q, context);
+      } else if (q.padded_cols <= 3 * kChunkColumns) {
+        launched = launch_quantizing<T, 3>(p, q, context);
       }
     }
   });

@@ -21,10 +21,17 @@ void launch_rows(const Quantize& q, Context& context) {
   launch(config, context, quantize_row<T, Threads, Chunks, Vectors>, q);
 }
 
+// Few rows: as many threads as finish one soonest. Many: so few that all rows are under way at once.
 template <class T>
 void choose_threads(const Quantize& q, Context& context) {
   const int64_t chunks = q.padded_cols / kChunk;
   if (!vectors_fit(q)) return launch_rows<T, 512, 0, false>(q, context);
+  if (q.rows > 4 * context.properties.multiProcessorCount) {
+    if (chunks <= 320) return launch_rows<T, 64, 5, true>(q, context);
+    if (chunks <= 512) return launch_rows<T, 128, 4, true>(q, context);
+    if (chunks <= 864) return launch_rows<T, 288, 3, true>(q, context);
+    if (chunks <= 1280) return launch_rows<T, 256, 5, true>(q, context);
+  }
   if (chunks <= 128) return launch_rows<T, 128, 1, true>(q, context);
   if (chunks <= 320) return launch_rows<T, 320, 1, true>(q, context);
   if (chunks <= 512) return launch_rows<T, 512, 1, true>(q, context);

@@ -44,9 +44,9 @@ constexpr Variant variant() {
 }
 
 constexpr Variant kVariants[] = {
-    variant<32, 1>(),  variant<32, 2>(),  variant<32, 4>(),  variant<64, 1>(),
-    variant<64, 2>(),  variant<64, 4>(),  variant<128, 1>(), variant<128, 2>(),
-    variant<128, 4>(), variant<160, 1>(), variant<192, 1>(), variant<256, 1>(),
+    variant<32, 1>(),  variant<32, 2>(),  variant<32, 4>(),  variant<64, 1>(),  variant<64, 2>(),
+    variant<64, 4>(),  variant<128, 1>(), variant<128, 2>(), variant<128, 4>(), variant<160, 1>(),
+    variant<192, 1>(), variant<208, 1>(), variant<256, 1>(),
 };
 
 bool fits(const Variant& variant, const Product& p) {
@@ -58,7 +58,7 @@ bool fits(const Variant& variant, const Product& p) {
 // A rough time in clocks of a multiprocessor: rounds of tiles, each limited by the tensor cores or
 // by what comes out of L2, and the ends of the pipeline.
 double estimate(const Variant& variant, const Product& p, const Context& context) {
-  constexpr double kL2BytesPerClock = 32, kFill = 3000, kEpiloguePerResult = 0.1, kExchange = 2500;
+  constexpr double kL2BytesPerClock = 36, kFill = 3000, kEpiloguePerResult = 0.1, kExchange = 2500;
   const int blocks =
       divide_up(p.rows, variant.tokens) * divide_up(p.columns, kTileColumns) * variant.split;
   const int rounds = divide_up(blocks, context.properties.multiProcessorCount);

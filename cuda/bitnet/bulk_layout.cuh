@@ -25,22 +25,27 @@ inline int64_t bulk_share(const Product& p, const Context& context) {
   return round_up(p.columns, blocks) / blocks;
 }
 
+// Stages that hold all of a block's rows of W.
+inline int64_t bulk_fills(const Product& p, const Context& context) {
+  return round_up(bulk_share(p, context), kStageRows) / kStageRows;
+}
+
 // Launches with at most so many bytes of shared memory; false when they do not suffice.
-template <int StageRows, int Teams, class Source>
+template <int Teams, class Source>
 bool launch_bulk(const Product& p, const Source& source, int64_t source_bytes, int64_t bytes,
                  Context& context) {
-  using Shape = BulkShape<StageRows, Teams>;
-  const int64_t share = bulk_share(p, context);
-  const int64_t terms_bytes = round_up(share * static_cast<int64_t>(sizeof(ColumnTerm)), 16);
-  const int64_t stage_bytes = StageRows * p.row_bytes();
-  const int64_t others = Shape::kHeaderBytes + terms_bytes + round_up(source_bytes, 16);
-  const int64_t needed = round_up(share, StageRows) / StageRows;
+  using Shape = BulkShape<Source::kRows, Teams>;
+  const int64_t share = bulk_share(p, context), needed = bulk_fills(p, context);
+  const int64_t scale_bytes = round_up(share * static_cast<int64_t>(sizeof(float)), 16);
+  const int64_t row_stride = spread(p.row_bytes());
+  const int64_t others = Shape::kHeaderBytes + scale_bytes + source_bytes;
   const int64_t fitting =
-      bytes > others ? std::min<int64_t>((bytes - others) / stage_bytes, kMaxStages) : 0;
+      bytes > others ? std::min<int64_t>((bytes - others) / (kStageRows * row_stride), kMaxStages)
+                     : 0;
   const int64_t stages = fitting >= needed ? needed : fitting / Teams * Teams;
   if (stages < std::min<int64_t>(needed, kMinStages)) return false;
 
-  const auto kernel = bulk_matmul<Source, StageRows, Teams>;
+  const auto kernel = bulk_matmul<Source, Teams>;
   // A multiprocessor runs blocks of two kernels at a time only if both divide its memory alike.
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                              cudaSharedmemCarveoutMaxShared),
@@ -49,19 +54,19 @@ bool launch_bulk(const Product& p, const Source& source, int64_t source_bytes, i
   config.name = "linear_bitnet";
   config.grid = dim3(static_cast<unsigned>(bulk_blocks(p, context)));
   config.block = dim3(kBulkThreads);
-  config.shared_bytes = static_cast<size_t>(others + stages * stage_bytes);
+  config.shared_bytes = static_cast<size_t>(others + stages * kStageRows * row_stride);
   config.overlap = true;
   launch(config, context, kernel, p, source,
-         BulkPlan{static_cast<int>(stages), static_cast<int>(stage_bytes),
-                  static_cast<int>(terms_bytes)});
+         BulkPlan{static_cast<int>(stages), static_cast<int>(row_stride),
+                  static_cast<int>(scale_bytes)});
   return true;
 }
 
 // The same in half of a multiprocessor's shared memory if possible, else in all of it.
-template <int StageRows, int Teams, class Source>
+template <int Teams, class Source>
 bool launch_bulk(const Product& p, const Source& source, int64_t source_bytes, Context& context) {
-  return launch_bulk<StageRows, Teams>(p, source, source_bytes, kHalfSharedBytes, context) ||
-         launch_bulk<StageRows, Teams>(p, source, source_bytes, kMaxSharedBytes, context);
+  return launch_bulk<Teams>(p, source, source_bytes, kHalfSharedBytes, context) ||
+         launch_bulk<Teams>(p, source, source_bytes, kMaxSharedBytes, context);
 }
 
 }  // namespace fewbit::cuda::bitnet

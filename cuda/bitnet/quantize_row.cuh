@@ -4,7 +4,6 @@
 #include "../../src/ops/bitnet_quantize.h"
 #include "../common/convert.cuh"
 #include "../common/dependency.cuh"
-#include "../common/gate.cuh"
 #include "../common/reduce.cuh"
 #include "quantize.h"
 
@@ -19,54 +18,88 @@ struct alignas(16) Chunk {
 
 // Vectors: rows of all operands start at multiples of 16 bytes and have a multiple of 8 columns.
 template <bool Vectors, class T>
-__device__ __forceinline__ void load_chunk(float (&values)[kChunk], const T* row, int64_t column,
-                                           int64_t cols) {
+__device__ __forceinline__ Chunk<T> load_chunk(const T* row, int64_t column, int64_t cols) {
   if constexpr (Vectors) {
-    const auto loaded = *reinterpret_cast<const Chunk<T>*>(row + column);
-#pragma unroll
-    for (int i = 0; i < kChunk; ++i) values[i] = to_float(loaded.value[i]);
+    return *reinterpret_cast<const Chunk<T>*>(row + column);
   } else {
+    Chunk<T> chunk;
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) {
-      values[i] = column + i < cols ? to_float(row[column + i]) : 0.0f;
-    }
+    for (int i = 0; i < kChunk; ++i) chunk.value[i] = column + i < cols ? row[column + i] : T{};
+    return chunk;
+  }
+}
+
+template <class T>
+__device__ __forceinline__ void widen(float (&values)[kChunk], const Chunk<T>& chunk) {
+#pragma unroll
+  for (int i = 0; i < kChunk; ++i) values[i] = to_float(chunk.value[i]);
+}
+// By words: elements taken apart would need twice the registers.
+__device__ __forceinline__ void widen(float (&values)[kChunk], const Chunk<__nv_bfloat16>& chunk) {
+  const auto* words = reinterpret_cast<const uint32_t*>(&chunk);
+#pragma unroll
+  for (int i = 0; i < kChunk; i += 2) {
+    values[i] = __uint_as_float(words[i / 2] << 16);
+    values[i + 1] = __uint_as_float(words[i / 2] & 0xffff0000u);
   }
 }
 
 template <bool Vectors>
 __device__ __forceinline__ void load_weights(float (&values)[kChunk], const Quantize& q,
                                              int64_t column) {
+  const auto load = [&](const auto* weight) {
+    widen(values, load_chunk<Vectors>(weight, column, q.cols));
+  };
   switch (q.weight_dtype) {
     case DType::F16:
-      return load_chunk<Vectors>(values, static_cast<const __half*>(q.weight), column, q.cols);
+      return load(static_cast<const __half*>(q.weight));
     case DType::BF16:
-      return load_chunk<Vectors>(values, static_cast<const __nv_bfloat16*>(q.weight), column,
-                                 q.cols);
+      return load(static_cast<const __nv_bfloat16*>(q.weight));
     default:
-      return load_chunk<Vectors>(values, static_cast<const float*>(q.weight), column, q.cols);
+      return load(static_cast<const float*>(q.weight));
   }
 }
 
-// v of the op's comment, and the sum that the residual becomes.
-template <bool Vectors, class T>
-__device__ __forceinline__ void load_values(float (&values)[kChunk], Chunk<T>& sum,
-                                            const Quantize& q, int64_t row, int64_t column) {
-  load_chunk<Vectors>(values, static_cast<const T*>(q.x) + row * q.x_stride, column, q.cols);
-  if (q.up) {
-    float up[kChunk];
-    load_chunk<Vectors>(up, static_cast<const T*>(q.up) + row * q.up_stride, column, q.cols);
+// Values times up, after their activation.
+__device__ __forceinline__ void apply_gate(float (&values)[kChunk], const float (&up)[kChunk],
+                                           Gate activation) {
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i)
-      values[i] = __fmul_rn(gate_value(values[i], q.activation), up[i]);
+  for (int i = 0; i < kChunk; ++i) {
+    values[i] = __fmul_rn(gate_value(values[i], activation), up[i]);
   }
-  if (q.residual) {
-    float before[kChunk];
-    load_chunk<Vectors>(before, static_cast<const T*>(q.residual) + row * q.cols, column, q.cols);
+}
+
+// What eight values are made of: x, and up or the residual.
+template <class T>
+struct Ingredients {
+  Chunk<T> x, other;
+};
+
+template <bool Vectors, class T>
+__device__ __forceinline__ void load_ingredients(Ingredients<T>& in, const Quantize& q, int64_t row,
+                                                 int64_t column) {
+  in.x = load_chunk<Vectors>(static_cast<const T*>(q.x) + row * q.x_stride, column, q.cols);
+  if (q.up) {
+    in.other = load_chunk<Vectors>(static_cast<const T*>(q.up) + row * q.up_stride, column, q.cols);
+  } else if (q.residual) {
+    in.other =
+        load_chunk<Vectors>(static_cast<const T*>(q.residual) + row * q.cols, column, q.cols);
+  }
+}
+
+// v of the op's comment. With a residual, x becomes its new value.
+template <class T>
+__device__ __forceinline__ void combine(float (&values)[kChunk], Ingredients<T>& in,
+                                        const Quantize& q) {
+  widen(values, in.x);
+  if (!q.up && !q.residual) return;
+  float other[kChunk];
+  widen(other, in.other);
+  if (q.up) return apply_gate(values, other, q.activation);
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) {
-      sum.value[i] = from_float<T>(before[i] + values[i]);
-      values[i] = to_float(sum.value[i]);
-    }
+  for (int i = 0; i < kChunk; ++i) {
+    in.x.value[i] = from_float<T>(other[i] + values[i]);
+    values[i] = to_float(in.x.value[i]);
   }
 }
 
@@ -97,8 +130,8 @@ __device__ __forceinline__ void scale_by_norm(float (&values)[kChunk], const Qua
 
 // What the row is summed up to before its codes are known.
 struct RowStatistics {
-  float squares;
-  uint32_t largest;  // the bits of |w|: they order like the values, and NaN comes last
+  float squares;  // of v
+  float largest;  // |w|, or NaN where one is
 };
 
 __device__ __forceinline__ void add_squares(RowStatistics& row, const float (&v)[kChunk]) {
@@ -106,25 +139,33 @@ __device__ __forceinline__ void add_squares(RowStatistics& row, const float (&v)
   for (int i = 0; i < kChunk; ++i) row.squares = fmaf(v[i], v[i], row.squares);
 }
 
-__device__ __forceinline__ void add_largest(RowStatistics& row, const float (&w)[kChunk]) {
-#pragma unroll
-  for (int i = 0; i < kChunk; ++i) {
-    row.largest = max(row.largest, __float_as_uint(w[i]) & 0x7fffffffu);
-  }
+// NaN if one of them is.
+__device__ __forceinline__ float larger(float a, float b) {
+  float result;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
 }
 
-// Every thread gets the result; scratch holds an element per warp.
+__device__ __forceinline__ void add_largest(RowStatistics& row, const float (&w)[kChunk]) {
+#pragma unroll
+  for (int i = 0; i < kChunk; ++i) row.largest = larger(row.largest, fabsf(w[i]));
+}
+
+// Every thread gets the result; scratch holds an element per warp. Without a norm nobody asks for the
+// squares.
 template <int Threads>
-__device__ __forceinline__ RowStatistics reduce_row(RowStatistics own, RowStatistics* scratch) {
-  own.squares = warp_reduce(own.squares, Sum{});
-  own.largest = warp_max(own.largest);
+__device__ __forceinline__ RowStatistics reduce_row(RowStatistics own, const Quantize& q,
+                                                    RowStatistics* scratch) {
+  if (q.weight) own.squares = warp_reduce(own.squares, Sum{});
+  // As bits: they order like the values, and NaN comes last.
+  own.largest = __uint_as_float(warp_max(__float_as_uint(own.largest)));
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = own;
   __syncthreads();
   RowStatistics all = scratch[0];
 #pragma unroll
   for (int warp = 1; warp < Threads / 32; ++warp) {
     all.squares += scratch[warp].squares;
-    all.largest = max(all.largest, scratch[warp].largest);
+    all.largest = larger(all.largest, scratch[warp].largest);
   }
   return all;
 }
@@ -132,33 +173,49 @@ __device__ __forceinline__ RowStatistics reduce_row(RowStatistics own, RowStatis
 // How a row becomes codes.
 struct RowScale {
   float inverse;  // what w is multiplied by
-  float scale;    // the op's
   bool broken;    // holds infinities or NaN: codes are 0
 
   __device__ __forceinline__ RowScale(const RowStatistics& row, const Quantize& q) {
-    const float root =
-        q.weight ? __fsqrt_rn(row.squares / static_cast<float>(q.cols) + q.eps) : 1.0f;
-    const float largest =
-        fmaxf(__uint_as_float(row.largest), __fmul_rn(ops::bitnet::kSmallest, root));
-    broken = row.largest >= 0x7f800000u || !(root < INFINITY);
-    inverse = __fdiv_rn(127.0f, largest);
-    scale = broken ? __uint_as_float(0x7fffffffu) : __fdiv_rn(largest, __fmul_rn(127.0f, root));
+    broken = !(row.largest < INFINITY && row.squares < INFINITY);
+    float largest = row.largest;
+    // The square root takes long and almost never matters.
+    const float square = q.weight ? row.squares + q.eps * static_cast<float>(q.cols) : 1.0f;
+    if (!(largest * largest > 1e-8f * square)) largest = fmaxf(largest, least(row, q));
+    inverse = __fmul_rn(127.0f, __frcp_rn(largest));
+  }
+
+  // The op's.
+  static __device__ __forceinline__ float scale(const RowStatistics& row, const Quantize& q) {
+    const float root = root_of(row, q), largest = fmaxf(row.largest, least(row, q));
+    return row.largest < INFINITY && root < INFINITY ? __fdiv_rn(largest, __fmul_rn(127.0f, root))
+                                                     : __uint_as_float(0x7fffffffu);
   }
 
   // The codes of eight values, and their sum.
   __device__ __forceinline__ uint2 quantize(const float (&w)[kChunk], int32_t& sum) const {
-    union {
-      int8_t code[kChunk];
-      uint2 packed;
-    };
+    if (broken) return uint2{0, 0};
+    uint32_t rounded[kChunk];
+    // Adding 1.5 * 2^23 rounds to an integer, half to even, and leaves it in the lowest bits.
 #pragma unroll
     for (int i = 0; i < kChunk; ++i) {
-      const int rounded = broken ? 0 : __float2int_rn(__fmul_rn(w[i], inverse));
-      code[i] = static_cast<int8_t>(max(-127, min(127, rounded)));
+      rounded[i] = __float_as_uint(__fadd_rn(__fmul_rn(w[i], inverse), 12582912.0f));
     }
+    const auto pack = [&](int i) {
+      return __byte_perm(__byte_perm(rounded[i], rounded[i + 1], 0x0040),
+                         __byte_perm(rounded[i + 2], rounded[i + 3], 0x0040), 0x5410);
+    };
+    const uint2 packed{pack(0), pack(4)};
     sum = __dp4a(static_cast<int>(packed.x), 0x01010101, sum);
     sum = __dp4a(static_cast<int>(packed.y), 0x01010101, sum);
     return packed;
+  }
+
+ private:
+  static __device__ __forceinline__ float root_of(const RowStatistics& row, const Quantize& q) {
+    return q.weight ? __fsqrt_rn(row.squares / static_cast<float>(q.cols) + q.eps) : 1.0f;
+  }
+  static __device__ __forceinline__ float least(const RowStatistics& row, const Quantize& q) {
+    return __fmul_rn(ops::bitnet::kSmallest, root_of(row, q));
   }
 };
 
@@ -176,6 +233,7 @@ __global__ __launch_bounds__(Threads) void quantize_row(const Quantize q) {
   __shared__ RowStatistics scratch[Threads / 32];
   __shared__ int32_t code_sums[Threads / 32];
   constexpr bool kCached = Chunks > 0;
+  constexpr int kHeld = kCached ? Chunks : 1;
   const int64_t row = blockIdx.x;
   const int64_t chunks = q.padded_cols / kChunk;
   start_successor();
@@ -193,21 +251,29 @@ __global__ __launch_bounds__(Threads) void quantize_row(const Quantize q) {
   for_each_chunk([&](int, int64_t column) { prefetch_norm(q, column); });
   wait_for_predecessor();
 
-  float cache[kCached ? Chunks : 1][kChunk];  // w
-  RowStatistics own{0.0f, 0};
+  Ingredients<T> in[kHeld];
+  const auto load = [&](int i, int64_t column) {
+    if (column < q.cols) load_ingredients<Vectors>(in[i], q, row, column);
+  };
+  if constexpr (kCached)
+    for_each_chunk(load);  // all of them are under way before the first is used
+
+  float cache[kHeld][kChunk];  // w
+  RowStatistics own{0.0f, 0.0f};
   for_each_chunk([&](int i, int64_t column) {
     float(&values)[kChunk] = cache[i];
 #pragma unroll
     for (int j = 0; j < kChunk; ++j) values[j] = 0.0f;
     if (column >= q.cols) return;
-    Chunk<T> sum;
-    load_values<Vectors>(values, sum, q, row, column);
-    if (q.residual) store_sum<Vectors>(sum, q, row, column);
-    add_squares(own, values);
+    if constexpr (!kCached) load(i, column);
+    combine(values, in[i], q);
+    if (q.residual) store_sum<Vectors>(in[i].x, q, row, column);
+    if (q.weight) add_squares(own, values);
     scale_by_norm<Vectors>(values, q, column);
     add_largest(own, values);
   });
-  const RowScale scale(reduce_row<Threads>(own, scratch), q);
+  const RowStatistics all = reduce_row<Threads>(own, q, scratch);
+  const RowScale scale(all, q);
 
   int32_t code_sum = 0;
   for_each_chunk([&](int i, int64_t column) {
@@ -222,8 +288,8 @@ __global__ __launch_bounds__(Threads) void quantize_row(const Quantize q) {
           again.x_stride = q.cols;
           again.residual = nullptr;
         }
-        Chunk<T> none;
-        load_values<Vectors>(values, none, again, row, column);
+        load_ingredients<Vectors>(in[i], again, row, column);
+        combine(values, in[i], again);
         scale_by_norm<Vectors>(values, q, column);
       }
     }
@@ -238,7 +304,7 @@ __global__ __launch_bounds__(Threads) void quantize_row(const Quantize q) {
 #pragma unroll
     for (int warp = 1; warp < Threads / 32; ++warp) total += code_sums[warp];
     q.sums[row] = total;
-    q.scales[row] = scale.scale;
+    q.scales[row] = RowScale::scale(all, q);
   }
 }
 

@@ -2,74 +2,92 @@
 // for itself. Either way they end up in shared memory.
 #pragma once
 
+#include "../common/hopper.cuh"
 #include "product.cuh"
 #include "quantize_row.cuh"
 
 namespace fewbit::cuda::bitnet {
 
-struct StoredRows {
-  static constexpr bool kUpdatesResidual = false;
+constexpr int kTileDepth = 256;  // of K in a warp's step: 64 columns for each of four lanes
 
-  // Shared memory: the codes [rows, depth].
-  static int64_t bytes(const Product& p) { return p.rows * p.depth; }
+// At least so many bytes that two neighbouring rows start in different halves of the banks.
+__host__ __device__ constexpr int64_t spread(int64_t bytes) {
+  return (bytes + 63) / 128 * 128 + 64;
+}
+
+// Of codes in shared memory. Lanes read four times 16 of their 64 columns: what four lanes read at a
+// time lies side by side.
+__host__ __device__ constexpr int code_row_bytes(int64_t depth) {
+  return static_cast<int>(spread((depth + kTileDepth - 1) / kTileDepth * kTileDepth));
+}
+// The place of 16 codes among those of a row.
+__device__ __forceinline__ int code_place(int sixteen) {
+  return sixteen / 16 * 16 + sixteen % 4 * 4 + sixteen / 4 % 4;
+}
+
+// A thread's own copies into shared memory, which it need not wait for until they are needed.
+template <int Bytes>
+__device__ __forceinline__ void copy_async(void* to, const void* from) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(hopper::shared_address(to)),
+               "l"(from), "n"(Bytes)
+               : "memory");
+}
+__device__ __forceinline__ void copies_done() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+struct StoredRows {
+  static constexpr int kRows = 8;
+
+  static int64_t bytes(const Product& p) { return p.rows * code_row_bytes(p.depth); }
 
   template <int Threads>
   __device__ __forceinline__ void read_early(unsigned char*) const {}
 
-  // Without a barrier at the end.
+  // Without a barrier at the end. What it returns is for finish().
   template <int Threads, int Rows>
-  __device__ __forceinline__ void stage(const Product& p, unsigned char* shared,
-                                        RowTerms<Rows>& terms, RowStatistics*) const {
+  __device__ __forceinline__ uint32_t stage(const Product& p, unsigned char* shared,
+                                            RowTerms<Rows>& terms, RowStatistics*) const {
     const auto* from = reinterpret_cast<const uint4*>(p.codes);
-    auto* to = reinterpret_cast<uint4*>(shared);
-    const int count = static_cast<int>(p.rows * p.depth / 16);
+    const int width = static_cast<int>(p.depth / 16), count = static_cast<int>(p.rows) * width;
 #pragma unroll 4
-    for (int i = threadIdx.x; i < count; i += Threads) to[i] = from[i];
+    for (int i = threadIdx.x; i < count; i += Threads) {
+      reinterpret_cast<uint4*>(
+          shared + i / width * code_row_bytes(p.depth))[code_place(i % width)] = from[i];
+    }
     if (threadIdx.x < p.rows) {
       terms.scale[threadIdx.x] = p.scales[threadIdx.x];
       terms.code_sum[threadIdx.x] = p.sums[threadIdx.x];
     }
+    return 0;
   }
-};
 
-__device__ __forceinline__ float2 widen_pair(uint32_t pair, __half) {
-  return __half22float2(reinterpret_cast<const __half2&>(pair));
-}
-__device__ __forceinline__ float2 widen_pair(uint32_t pair, __nv_bfloat16) {
-  return __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(pair));
-}
-__device__ __forceinline__ uint32_t narrow_pair(float first, float second, __half) {
-  const __half2 pair = __floats2half2_rn(first, second);
-  return reinterpret_cast<const uint32_t&>(pair);
-}
-__device__ __forceinline__ uint32_t narrow_pair(float first, float second, __nv_bfloat16) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(first, second);
-  return reinterpret_cast<const uint32_t&>(pair);
-}
+  template <int Threads>
+  __device__ __forceinline__ void finish(unsigned char*, uint32_t) const {}
+};
 
 // One row, quantized by every block. It costs less than the launch that it saves: blocks do the same
 // at the same time. The row suits vectors of 8; T has 16 bits. Held: the chunks of the row that a
 // thread has in registers, which cover it.
 template <class T, int Held>
 struct QuantizedRow {
-  static constexpr bool kUpdatesResidual = true;
-  using Raw = uint4;  // eight values
+  static constexpr int kRows = 1;
 
   Quantize q;
   // Counts the blocks that have read the residual; zero between kernels.
   uint32_t* readers;
 
   // Shared memory: the codes, the norm's weight, the residual's sums.
-  static int64_t bytes(const Quantize& q) { return q.padded_cols + 2 * q.cols * 2; }
-
-  __device__ __forceinline__ Raw* norm_in(unsigned char* shared) const {
-    return reinterpret_cast<Raw*>(shared + q.padded_cols);
+  int64_t bytes() const {
+    return code_row_bytes(q.padded_cols) + ((holds_norm() ? 2 : 0) + (q.residual ? 2 : 0)) * q.cols;
   }
-  __device__ __forceinline__ Raw* sums_in(unsigned char* shared) const {
-    return norm_in(shared) + q.cols / kChunk;
+
+  __device__ __forceinline__ Chunk<T>* norm_in(unsigned char* shared) const {
+    return reinterpret_cast<Chunk<T>*>(shared + code_row_bytes(q.padded_cols));
+  }
+  __device__ __forceinline__ Chunk<T>* sums_in(unsigned char* shared) const {
+    return norm_in(shared) + (holds_norm() ? q.cols / kChunk : 0);
   }
   // Whether the norm's weight was read early.
-  __device__ __forceinline__ bool holds_norm() const {
+  __host__ __device__ __forceinline__ bool holds_norm() const {
     return q.weight && q.weight_dtype == q.dtype;
   }
 
@@ -78,110 +96,85 @@ struct QuantizedRow {
   __device__ __forceinline__ void read_early(unsigned char* shared) const {
     if (!holds_norm()) return;
     for (int i = threadIdx.x; i < q.cols / kChunk; i += Threads) {
-      norm_in(shared)[i] = static_cast<const Raw*>(q.weight)[i];
+      copy_async<16>(norm_in(shared) + i, static_cast<const Chunk<T>*>(q.weight) + i);
     }
   }
 
-  // Without a barrier at the end.
+  // Without a barrier at the end. What it returns is for finish().
   template <int Threads, int Rows>
-  __device__ __forceinline__ void stage(const Product&, unsigned char* shared,
-                                        RowTerms<Rows>& terms, RowStatistics* scratch) const {
+  __device__ __forceinline__ uint32_t stage(const Product&, unsigned char* shared,
+                                            RowTerms<Rows>& terms, RowStatistics* scratch) const {
     const int width = static_cast<int>(q.cols / kChunk);
     const int padded_width = static_cast<int>(q.padded_cols / kChunk);
-    const auto* x = static_cast<const Raw*>(q.x);
-    const auto* other = static_cast<const Raw*>(q.up ? q.up : q.residual);
-    Raw x_raw[Held], other_raw[Held];
+    Ingredients<T> in[Held];
 #pragma unroll
     for (int i = 0; i < Held; ++i) {
       const int chunk = i * Threads + static_cast<int>(threadIdx.x);
-      x_raw[i] = other_raw[i] = Raw{0, 0, 0, 0};
-      if (chunk < width) x_raw[i] = x[chunk];
-      if (other && chunk < width) other_raw[i] = other[chunk];
+      if (chunk < width) load_ingredients<true>(in[i], q, 0, int64_t{chunk} * kChunk);
     }
     if (threadIdx.x == 0) terms.code_sum[0] = 0;
-    RowStatistics own{0.0f, 0};
-    float w[Held][kChunk];
+    copies_done();  // the norm's
+    RowStatistics own{0.0f, 0.0f};
+    float w[Held][kChunk] = {};
 #pragma unroll
     for (int i = 0; i < Held; ++i) {
       const int chunk = i * Threads + static_cast<int>(threadIdx.x);
-      widen(w[i], x_raw[i]);
-      if (other) combine(w[i], other_raw[i], shared, chunk, chunk < width);
-      add_squares(own, w[i]);
-      if (q.weight && chunk < width) {
-        if (holds_norm()) {
-          float weights[kChunk];
-          widen(weights, norm_in(shared)[chunk]);
+      if (chunk >= width) continue;
+      combine(w[i], in[i], q);
+      if (q.residual) sums_in(shared)[chunk] = in[i].x;
+      if (q.weight) add_squares(own, w[i]);
+      if (holds_norm()) {
+        float weights[kChunk];
+        widen(weights, norm_in(shared)[chunk]);
 #pragma unroll
-          for (int j = 0; j < kChunk; ++j) w[i][j] = __fmul_rn(w[i][j], weights[j]);
-        } else {
-          scale_by_norm<true>(w[i], q, int64_t{chunk} * kChunk);
-        }
+        for (int j = 0; j < kChunk; ++j) w[i][j] = __fmul_rn(w[i][j], weights[j]);
+      } else {
+        scale_by_norm<true>(w[i], q, int64_t{chunk} * kChunk);
       }
       add_largest(own, w[i]);
     }
-    const RowScale scale(reduce_row<Threads>(own, scratch), q);
+    const RowStatistics all = reduce_row<Threads>(own, q, scratch);
+    // All of the block has read its operands. The last warps have the least else to do.
+    uint32_t earlier_readers = 0;
+    if (threadIdx.x == Threads - 32 && q.residual) earlier_readers = done_reading();
+    if (threadIdx.x == Threads - 64) terms.scale[0] = RowScale::scale(all, q);
+    const RowScale scale(all, q);
     int32_t code_sum = 0;
 #pragma unroll
     for (int i = 0; i < Held; ++i) {
       const int chunk = i * Threads + static_cast<int>(threadIdx.x);
       if (chunk < padded_width) {
-        reinterpret_cast<uint2*>(shared)[chunk] = scale.quantize(w[i], code_sum);
+        reinterpret_cast<uint2*>(shared)[code_place(chunk / 2) * 2 + chunk % 2] =
+            scale.quantize(w[i], code_sum);
       }
     }
     code_sum = __reduce_add_sync(kFullWarp, code_sum);
     if (threadIdx.x % 32 == 0 && code_sum) atomicAdd(&terms.code_sum[0], code_sum);
-    if (threadIdx.x == 0) terms.scale[0] = scale.scale;
+    return earlier_readers;
   }
 
-  // By one thread after stage() and a barrier: this block will not read the residual again. Returns
-  // how many blocks had said so before.
+  // At the kernel's end: the last block to have read the residual overwrites it.
+  template <int Threads>
+  __device__ __forceinline__ void finish(unsigned char* shared, uint32_t earlier_readers) const {
+    if (!q.residual || threadIdx.x < Threads - 32) return;
+    if (__shfl_sync(kFullWarp, earlier_readers, 0) == gridDim.x - 1) store_residual(shared);
+  }
+
+ private:
+  // This block will not read the residual again. Returns how many blocks had said so before.
   __device__ __forceinline__ uint32_t done_reading() const {
     __threadfence();
     return atomicAdd(readers, 1u);
   }
 
-  // By the last block to have read it: the residual is overwritten.
-  template <int Threads>
+  // By a warp.
   __device__ __forceinline__ void store_residual(unsigned char* shared) const {
     __threadfence();
-    for (int i = threadIdx.x; i < q.cols / kChunk; i += Threads) {
-      static_cast<Raw*>(q.residual)[i] = sums_in(shared)[i];
+    const int lane = threadIdx.x % 32;
+    for (int i = lane; i < q.cols / kChunk; i += 32) {
+      static_cast<Chunk<T>*>(q.residual)[i] = sums_in(shared)[i];
     }
-    if (threadIdx.x == 0) *readers = 0;
-  }
-
- private:
-  __device__ __forceinline__ void widen(float (&values)[kChunk], const Raw& raw) const {
-    const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float2 pair = widen_pair(words[i], T{});
-      values[2 * i] = pair.x;
-      values[2 * i + 1] = pair.y;
-    }
-  }
-
-  // The gated unit, or the residual's sum, which is kept for store_residual.
-  __device__ __forceinline__ void combine(float (&values)[kChunk], const Raw& raw,
-                                          unsigned char* shared, int chunk, bool there) const {
-    float other[kChunk];
-    widen(other, raw);
-    if (q.up) {
-#pragma unroll
-      for (int i = 0; i < kChunk; ++i) {
-        values[i] = __fmul_rn(gate_value(values[i], q.activation), other[i]);
-      }
-      return;
-    }
-    uint32_t sums[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      sums[i] =
-          narrow_pair(other[2 * i] + values[2 * i], other[2 * i + 1] + values[2 * i + 1], T{});
-    }
-    const Raw packed{sums[0], sums[1], sums[2], sums[3]};
-    if (there) sums_in(shared)[chunk] = packed;
-    widen(values, packed);
+    if (lane == 0) *readers = 0;
   }
 };
 

@@ -1,6 +1,7 @@
 // From the sums of a transposed tile, in wgmma accumulators, to stored results.
 #pragma once
 
+#include "../common/hopper.cuh"
 #include "product.cuh"
 
 namespace fewbit::cuda::bitnet {
@@ -75,39 +76,114 @@ struct ColumnPair {
   }
 };
 
-// Finishes and stores the share of block rank of Split: sums of columns column and column + 8, and
-// rows first_row + 8 j + lane % 4 * 2 + {0, 1}.
+// Finishes fragment j of a tile: sums of columns column and column + 8 and of rows 8 j + lane % 4 * 2 +
+// {0, 1}. Values are (column, row), (column, row + 1), (column + 8, row), (column + 8, row + 1).
+template <int Tokens>
+__device__ __forceinline__ void finish_fragment(float (&values)[4], const Product& p,
+                                                const int32_t (&sums)[Tokens / 2],
+                                                const RowTerms<Tokens>& rows,
+                                                const ColumnPair& columns, int j) {
+  const int in_tile = j * 8 + threadIdx.x % 4 * 2;
+  const float2 scale = *reinterpret_cast<const float2*>(&rows.scale[in_tile]);
+  const int2 code_sum = *reinterpret_cast<const int2*>(&rows.code_sum[in_tile]);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    values[half * 2] = p.finish(sums[j * 4 + half * 2], code_sum.x, scale.x, columns.scale[half],
+                                columns.bias[half]);
+    values[half * 2 + 1] = p.finish(sums[j * 4 + half * 2 + 1], code_sum.y, scale.y,
+                                    columns.scale[half], columns.bias[half]);
+  }
+}
+
+// Stores the share of block rank of Split. One loop for each way to store: a loop that contained all
+// of them would be too much code to run through for every tile.
 template <int Tokens, int Split>
 __device__ __forceinline__ void store_tile(const Product& p, const int32_t (&sums)[Tokens / 2],
                                            const RowTerms<Tokens>& rows, const ColumnPair& columns,
                                            int64_t first_row, int64_t column, int rank) {
   constexpr int kFragments = Tokens / 8, kOwn = kFragments / Split;
   const int lane = threadIdx.x % 32;
-  const bool fours = stores_fours(p);
+  const auto finish = [&](const auto& store) {
 #pragma unroll
-  for (int j = 0; j < kFragments; ++j) {
-    if (Split > 1 && j / kOwn != rank) continue;
-    const int in_tile = j * 8 + lane % 4 * 2;
-    const float2 scale = *reinterpret_cast<const float2*>(&rows.scale[in_tile]);
-    const int2 code_sum = *reinterpret_cast<const int2*>(&rows.code_sum[in_tile]);
-    float values[4];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      values[half * 2] = p.finish(sums[j * 4 + half * 2], code_sum.x, scale.x, columns.scale[half],
-                                  columns.bias[half]);
-      values[half * 2 + 1] = p.finish(sums[j * 4 + half * 2 + 1], code_sum.y, scale.y,
-                                      columns.scale[half], columns.bias[half]);
+    for (int j = 0; j < kFragments; ++j) {
+      if (Split > 1 && j / kOwn != rank) continue;
+      float values[4];
+      finish_fragment<Tokens>(values, p, sums, rows, columns, j);
+      store(j, values);
     }
-    if (fours && p.out_dtype == DType::BF16) {
-      store_transposed<__nv_bfloat16>(p, values, first_row + j * 8, column - lane / 4);
-    } else if (fours && p.out_dtype == DType::F16) {
-      store_transposed<__half>(p, values, first_row + j * 8, column - lane / 4);
-    } else {
+  };
+  const auto store_halves = [&](auto zero) {
+    finish([&](int j, const float(&values)[4]) {
+      store_transposed<decltype(zero)>(p, values, first_row + j * 8, column - lane / 4);
+    });
+  };
+  if (stores_fours(p) && p.out_dtype == DType::BF16) return store_halves(__nv_bfloat16{});
+  if (stores_fours(p) && p.out_dtype == DType::F16) return store_halves(__half{});
+  finish([&](int j, const float(&values)[4]) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int64_t row = first_row + in_tile + i % 2, own = column + i / 2 * 8;
-        if (row < p.rows && own < p.columns) p.store(row, own, values[i]);
+    for (int i = 0; i < 4; ++i) {
+      const int64_t row = first_row + j * 8 + lane % 4 * 2 + i % 2, own = column + i / 2 * 8;
+      if (row < p.rows && own < p.columns) p.store(row, own, values[i]);
+    }
+  });
+}
+
+// Where a warpgroup's 64 columns of 32 rows of 16-bit results lie before they are stored, in runs of
+// 128 bytes. Two take turns. Rows are swizzled by 16 bytes.
+constexpr int kStagedRows = 32;
+struct StagedRows {
+  unsigned char row[2][kStagedRows][128];
+};
+
+// Whether eight neighbouring 16-bit results can be stored at once.
+__device__ __forceinline__ bool stores_eights(const Product& p) {
+  return p.out_dtype != DType::F32 && p.columns % 8 == 0 && p.out_stride % 8 == 0 &&
+         reinterpret_cast<uintptr_t>(p.out) % 16 == 0;
+}
+
+// store_tile by way of shared memory, of a warpgroup whose columns start at first_column. Barrier is
+// the warpgroup's own; turn counts the uses of staged, from tile to tile.
+template <class T, int Tokens>
+__device__ __forceinline__ void store_staged(const Product& p, const int32_t (&sums)[Tokens / 2],
+                                             const RowTerms<Tokens>& rows,
+                                             const ColumnPair& columns, int64_t first_row,
+                                             int64_t first_column, StagedRows& staged, int& turn,
+                                             int barrier) {
+  constexpr int kFragments = Tokens / 8;
+  static_assert(kFragments % 2 == 0);
+  const int thread = threadIdx.x % 128, warp = thread / 32, lane = thread % 32;
+#pragma unroll
+  for (int first = 0; first < kFragments; first += kStagedRows / 8, turn ^= 1) {
+    unsigned char(&buffer)[kStagedRows][128] = staged.row[turn];
+    constexpr int kPairs = kStagedRows / 16;
+#pragma unroll
+    for (int pair = 0; pair < kPairs; ++pair) {
+      const int j = first + pair * 2;
+      if (j >= kFragments) break;
+      uint32_t packed[4];
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        float values[4];
+        finish_fragment<Tokens>(values, p, sums, rows, columns, j + i);
+        packed[2 * i] = pack<T>(values[0], values[1]);
+        packed[2 * i + 1] = pack<T>(values[2], values[3]);
       }
+      // A lane names a row of eight columns: of which fragment, and of its left or right half.
+      const int row = pair * 16 + lane / 16 * 8 + lane % 8;
+      const int piece = (warp * 2 + lane / 8 % 2) ^ (lane % 8);
+      asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
+                       hopper::shared_address(&buffer[row][piece * 16])),
+                   "r"(packed[0]), "r"(packed[1]), "r"(packed[2]), "r"(packed[3])
+                   : "memory");
+    }
+    asm volatile("bar.sync %0, 128;" ::"r"(barrier) : "memory");
+#pragma unroll
+    for (int i = 0; i < kStagedRows / 16; ++i) {
+      const int row = i * 16 + thread / 8, piece = thread % 8;
+      const int64_t to_row = first_row + first * 8 + row, column = first_column + piece * 8;
+      if (first * 8 + row >= Tokens || to_row >= p.rows || column >= p.columns) continue;
+      *reinterpret_cast<uint4*>(static_cast<T*>(p.out) + to_row * p.out_stride + column) =
+          *reinterpret_cast<const uint4*>(&buffer[row][(piece ^ row % 8) * 16]);
     }
   }
 }

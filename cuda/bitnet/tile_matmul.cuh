@@ -21,12 +21,13 @@ namespace fewbit::cuda::bitnet {
 constexpr int kTileThreads = 384;
 constexpr int kConsumerThreads = 256;
 constexpr int kConsumerWarps = kConsumerThreads / 32;
-constexpr int kStagerThreads = 96;   // of the producer warpgroup
-constexpr int kConsumerBarrier = 1;  // 0 is __syncthreads()
-constexpr int kTileColumns = 128;    // 64 of each consumer warpgroup
-constexpr int kBoxBytes = 128;       // one swizzle span
-constexpr int kDepthStep = 128;      // of K: a box of X
-constexpr int kBoxSteps = 4;         // steps that a box of W lasts
+constexpr int kStagerThreads = 96;     // of the producer warpgroup
+constexpr int kConsumerBarrier = 1;    // 0 is __syncthreads()
+constexpr int kFirstStageBarrier = 2;  // one for each consumer warpgroup
+constexpr int kTileColumns = 128;      // 64 of each consumer warpgroup
+constexpr int kBoxBytes = 128;         // one swizzle span
+constexpr int kDepthStep = 128;        // of K: a box of X
+constexpr int kBoxSteps = 4;           // steps that a box of W lasts
 
 // Tokens: rows of X.
 template <int Tokens, int Split>
@@ -47,10 +48,12 @@ struct TileShape {
     unsigned char weight[kWeightStages][kWeightBytes];
     uint64_t x_full[kXStages], x_empty[kXStages];
     RowTerms<Tokens> rows;
+    StagedRows staged[Split > 1 ? 1 : kConsumerThreads / 128];
     uint64_t weight_full[kWeightStages], weight_empty[kWeightStages];
     uint64_t rows_full, rows_empty;
   };
   static constexpr int kSharedBytes = sizeof(Shared) + 1024;  // room to align
+  static_assert(kSharedBytes <= 227 * 1024);
 };
 
 struct TileGrid {
@@ -229,6 +232,7 @@ __global__ __launch_bounds__(kTileThreads,
     RingPlace<Shape::kXStages> x;
     RingPlace<Shape::kWeightStages> weight;
     uint32_t rows_phase = 0;
+    [[maybe_unused]] int staged_turn = 0;
     for (int unit = first_unit; unit < grid.units(); unit += clusters, rows_phase ^= 1) {
       const int2 tile = grid.at(unit);
       const int64_t row = int64_t{tile.x} * Tokens;
@@ -281,7 +285,18 @@ __global__ __launch_bounds__(kTileThreads,
                                            thread);
       }
       wait(shared.rows_full, rows_phase);
-      store_tile<Tokens, Split>(p, sums, shared.rows, columns, row, column, rank);
+      bool stored = false;
+      if constexpr (Split == 1) {
+        const int half = thread / 128;
+        const auto store = [&](auto zero) {
+          store_staged<decltype(zero), Tokens>(p, sums, shared.rows, columns, row,
+                                               column - own_row + half * 64, shared.staged[half],
+                                               staged_turn, kFirstStageBarrier + half);
+        };
+        stored = stores_eights(p);
+        if (stored) p.out_dtype == DType::BF16 ? store(__nv_bfloat16{}) : store(__half{});
+      }
+      if (!stored) store_tile<Tokens, Split>(p, sums, shared.rows, columns, row, column, rank);
       arrive(shared.rows_empty);
     }
   }

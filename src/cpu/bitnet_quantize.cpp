@@ -41,7 +41,7 @@ struct Quantizer {
     const bool finite = found.largest < std::numeric_limits<float>::infinity() &&
                         root < std::numeric_limits<float>::infinity();
     if (finite) {
-      const float factor = 127.0f / largest;
+      const float factor = 127.0f * (1.0f / largest);
       for_pieces(row, [&](float* values, int64_t begin, int64_t count) {
         scale(values, begin, count);
         kernel.quantize(values, count, factor, to + begin);

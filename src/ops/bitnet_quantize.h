@@ -7,13 +7,14 @@
 //   r[m]        = 1                               [weight] sqrt(mean_k v[m, k]^2 + eps)
 //   w[m, k]     = v[m, k]                         [weight] v[m, k] * weight[k]
 //   largest[m]  = max(max_k |w[m, k]|, 1e-5 * r[m])
-//   codes[m, k] = round_half_even(w[m, k] * (127 / largest[m]))     in -127 .. 127; 0 for k >= K
+//   codes[m, k] = round_half_even(w[m, k] * (127 * (1 / largest[m])))   in -127 .. 127; 0 for k >= K
 //   scales[m]   = largest[m] / (127 * r[m])       so that codes * scales is what was quantized
 //   sums[m]     = sum_k codes[m, k]
-// In words: RMSNorm, then absmax quantization to 127 / max(absmax, 1e-5). The root mean square
-// divides out of the codes, which is why it is not applied to them: each code is then a function of
-// two roundings (the product with weight, the product with 127 / largest), the same on every back
-// end however the mean was summed, unless 1e-5 decides. It also makes both reductions one pass.
+// In words: RMSNorm, then absmax quantization to 127 / max(absmax, 1e-5). The factor is rounded twice,
+// as torch does it, where a number divided by a tensor is the number times the reciprocal: which way
+// a tie falls depends on that. The root mean square divides out of the codes, which is why it is not
+// applied to them: each code is then a function of few roundings, the same on every back end however
+// the mean was summed, unless 1e-5 decides. It also makes both reductions one pass.
 //
 // All of it is fp32 on values of any float dtype: nothing is rounded to 16 bits in between but the
 // residual sum. So squared ReLU, which leaves the range of fp16, is safe here. (1e-5 is

@@ -24,8 +24,8 @@ describeGpu('on CUDA', () => {
     bitnetSuite('cuda', hidden),
   );
 
-  // A code that falls to the other side of a tie moves logits by 1.5e-2, and half of the tokens see
-  // one: see test/models/bitnet.test.ts.
+  // Hidden states in 16 bits let codes fall to the other side of a tie, which moves logits by 1.5e-2:
+  // see docs/benchmarks.md.
   test.each([
     ['f16', 2e-2],
     ['bf16', 2e-2],

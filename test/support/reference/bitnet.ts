@@ -41,7 +41,7 @@ export const bitnetQuantize: Reference = (inputs, attrs) => {
     const found = scaled.reduce((most, v) => max(most, abs(v)), 0);
     const finite = Number.isFinite(found) && root < 3.5e38;
     const largest = round32(max(found, 1e-5 * root));
-    const factor = round32(127 / largest);
+    const factor = round32(127 * round32(1 / largest));
     const own = new Float64Array(width);
     for (let k = 0; finite && k < cols; k++) {
       own[k] = max(-127, min(127, roundEven(round32((scaled[k] as number) * factor))));
