@@ -15,9 +15,9 @@ using namespace ops::linear;
 // a graph.
 enum class Way { Gemv, Streaming, Library };
 constexpr int64_t kMaxGemvRows = 4;
-// Small weights are read in so little time that what counts is how a kernel starts and ends.
-constexpr int64_t kMaxStreamRows = 4;
-constexpr int64_t kMaxStreamBytes = int64_t{40} << 20;
+// Where rows of the weight are short, adding up over lanes takes too much of the time.
+constexpr int64_t kMaxGemvRowsOfShort = 2;
+constexpr int64_t kShortDepth = 4096;
 
 Linear linear_of(const OpCall& call) {
   const DType dtype = call[x].dtype;
@@ -43,6 +43,7 @@ Linear linear_of(const OpCall& call) {
   linear.columns = call[weight].shape[0];
   linear.depth = call[x].cols();
   linear.activation = static_cast<int>(call.attrs[activation]);
+  linear.vendor_library = call.attrs[vendor_library] != 0;
   return linear;
 }
 
@@ -57,14 +58,12 @@ bool library_takes_bias(const Linear& linear) {
 }
 
 Way way_of(const Linear& linear, const Context& context) {
-  const bool aligned = linear_aligned(linear);
-  const int64_t weight_bytes = linear.columns * linear.depth * 2;
-  if (aligned && linear.rows <= kMaxStreamRows && weight_bytes <= kMaxStreamBytes) {
-    return Way::Streaming;
-  }
   const bool whole = !linear.bias || linear.out_dtype == DType::F32 || library_takes_bias(linear);
-  if (context.cublaslt && whole) return Way::Library;
-  return aligned && linear.rows <= kMaxGemvRows ? Way::Gemv : Way::Streaming;
+  const bool library = context.cublaslt && whole;
+  if (library && linear.vendor_library) return Way::Library;
+  const int64_t gemv_rows = linear.depth < kShortDepth ? kMaxGemvRowsOfShort : kMaxGemvRows;
+  if (linear.rows <= gemv_rows && linear_aligned(linear)) return Way::Gemv;
+  return library ? Way::Library : Way::Streaming;
 }
 
 Product product_of(const Linear& linear) {

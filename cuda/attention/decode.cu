@@ -1,32 +1,31 @@
 // Flash-decoding: the keys of a row are split over blocks, which join what they found. The grid
 // depends on the batch alone; how many splits a row really uses is read on the device. Transposed
 // products (K q^T, V^T p^T) put up to 8 query heads of one key-value head into the columns of an
-// m16n8k16 tile, so K and V go from memory straight into fragments, once. The newest key and value
-// are not in the cache yet: one block puts them there, and the warp that treats their tile takes them
-// from shared memory.
+// m16n8k16 tile, so K and V are read once for all of them. The newest key and value are not in the
+// cache yet: one block puts them there, and the warp that treats their tile takes them from shared
+// memory.
 //
-// At small batches it is latency that counts. So a warp finds out where its first tile lies while the
-// kernel before still runs, starts loading as soon as that has ended, and checks meanwhile whether
-// what it went by still holds.
+// At small batches it is latency that counts. So a warp finds out where its first tiles lie and has
+// them brought into L2 while the kernel before still runs.
 #include <algorithm>
 #include <bit>
 
 #include "../common/zeroed.h"
 #include "decode_rows.cuh"
 #include "problem.cuh"
-#include "splits.cuh"
 
 namespace fewbit::cuda::attention {
 
 namespace {
 
-constexpr int kResidentBlocks = 2;  // on a multiprocessor
+// Blocks on a multiprocessor that registers must suffice for: one leaves room for the kernels before
+// and after.
+constexpr int resident_blocks(int chunks) { return chunks <= 4 ? 4 : 2; }
 
 template <class T, int Chunks>
-__global__ void __launch_bounds__(kSplitThreads, kResidentBlocks)
+__global__ void __launch_bounds__(kSplitThreads, resident_blocks(Chunks))
     decode_kernel(const Problem problem, const Append append, const Splits splits) {
-  using TileOf = Tile<Chunks>;
-  constexpr int kWidth = TileOf::kWidth, kKeys = TileOf::kKeys;
+  constexpr int kWidth = Tile<T, Chunks>::kWidth, kKeys = Tile<T, Chunks>::kKeys;
   extern __shared__ __align__(16) unsigned char shared[];
   auto& memory = *reinterpret_cast<Memory<T, Chunks>*>(shared);
   const int kv_head = blockIdx.y % problem.kv_heads;
@@ -35,40 +34,24 @@ __global__ void __launch_bounds__(kSplitThreads, kResidentBlocks)
                     .kv_head = kv_head,
                     .first = kv_head * problem.group + head_tile,
                     .count = min(problem.group - head_tile, kTileHeads)};
-  const int split = blockIdx.x, tile = split * kSplitWarps + threadIdx.x / 32;
+  const int split = blockIdx.x, warp = threadIdx.x / 32;
+  const int first_tile = split * kSplitWarps + warp, step = splits.count * kSplitWarps;
   const bool in_cluster = splits.count > 1 && !splits.sums;
 #if __CUDA_ARCH__ >= 900
-  if (in_cluster) hopper::cluster_arrive_relaxed();
+  if (in_cluster) memory.join.prepare();
 #endif
   start_successor();
-  // One thread reads for all, since what it reads may be changing.
-  __shared__ Place guess;
-  if (threadIdx.x == 0) guess = read_place(problem, append, heads.row);
-  __syncthreads();
-  Place place = guess;
-  uint32_t rows = look_up<TileOf>(problem, heads, place, tile, true);
-  if (tile * kKeys <= place.position) prefetch<TileOf>(problem, rows);
-  const int second = tile + splits.count * kSplitWarps;
-  if (second * kKeys <= place.position) {
-    prefetch<TileOf>(problem, look_up<TileOf>(problem, heads, place, second, true));
-  }
+  TileRing<T, Chunks>::prepare(memory.arrived[warp], splits.stages);
+  // The kernel before may be changing all of this: whatever is read names rows inside the caches,
+  // and no result depends on it.
+  const Place guess = read_place(problem, append, heads.row);
+  TileRing<T, Chunks>::prefetch(problem, heads, guess, first_tile, step, splits.stages);
+  append.prefetch_angles(problem, guess.position);
   wait_for_predecessor();
 
-  int active;
-  bool is_active;
-  for (;;) {
-    active = splits.active(place.position / kKeys + 1);
-    is_active = place.position >= 0 && split < active;
-    if (is_active) {
-      if (attend<T, Chunks>(problem, append, splits, heads, place, rows, memory)) break;
-      continue;
-    }
-    // Nothing to do here, if that is still so.
-    const Place now = read_place(problem, append, heads.row);
-    if (now == place) break;
-    place = now;
-    rows = look_up<TileOf>(problem, heads, place, tile);
-  }
+  typename NewRows<T, kWidth>::Parts parts;
+  parts.load(problem, append, heads);
+  const Place place = read_place(problem, append, heads.row);
   if (place.position < 0) {
     if (split > 0) return;
     for (int i = threadIdx.x; i < heads.count * problem.dim; i += kSplitThreads) {
@@ -76,14 +59,26 @@ __global__ void __launch_bounds__(kSplitThreads, kResidentBlocks)
     }
     return;
   }
-  if (is_active) __syncthreads();
-  const auto of = [&](int warp) -> const auto& { return memory.found[warp]; };
+  const int tiles = place.position / kKeys + 1, active = splits.active(tiles);
+  const bool is_active = split < active;
+  if (is_active) {
+    TileRing<T, Chunks> ring(problem, heads, place, first_tile, step,
+                             memory.tiles(warp, splits.stages), memory.arrived[warp],
+                             splits.stages);
+    memory.fresh.take(parts, problem, append, heads, place.position);
+    __syncthreads();
+    attend<T, Chunks>(problem, splits, heads, place.position, ring, first_tile, memory);
+    __syncthreads();
+  }
+  const auto of = [&](int warp) -> const auto& { return memory.found(warp, splits.stages); };
   if (in_cluster) {
-    join_in_cluster<T, kWidth>(problem, splits, heads, active, of, memory.received);
+#if __CUDA_ARCH__ >= 900
+    memory.join.template finish<T>(problem, splits, heads, active, of);
+#endif
   } else if (is_active) {
     join_in_workspace<T, kWidth>(problem, splits, heads, active, of);
   }
-  const int last_split = place.position / kKeys / kSplitWarps % splits.count;
+  const int last_split = (tiles - 1) / kSplitWarps % splits.count;
   if (split == last_split && heads.first % problem.group == 0) {
     memory.fresh.store(problem, heads, place.slot);
   }
@@ -97,8 +92,8 @@ int64_t units_of(const Problem& problem) {
 }
 
 // Enough splits that every multiprocessor has a block (more of them lose more in the join than they
-// gain); at least one for 1024 keys that the table has
-// room for, up to 4, so that one long sequence among short ones does not hold up the rest.
+// gain); at least one for 1024 keys that the table has room for, up to 4, so that one long sequence
+// among short ones does not hold up the rest.
 int split_count(const Problem& problem, const Context& context) {
   constexpr int64_t kSplitKeys = 16 * kSplitWarps;  // fewer are not worth a block
   const int64_t units = std::max<int64_t>(units_of(problem), 1);
@@ -110,9 +105,23 @@ int split_count(const Problem& problem, const Context& context) {
   const int64_t least = std::clamp<int64_t>(most_keys / 1024, 1, 4);
   // More than 8 blocks of a cluster are no promise of the architecture, but H100 and B200 have them.
   const int64_t most = !cluster ? kMaxSplits : context.properties.major <= 10 ? kMaxCluster : 8;
-  const int64_t wanted = std::clamp(resident / units, least, most);
-  const auto count = static_cast<unsigned>(std::clamp<int64_t>(useful, 1, wanted));
-  return static_cast<int>(cluster ? std::bit_floor(count) : count);
+  const auto wanted = static_cast<uint64_t>(std::clamp(resident / units, least, most));
+  if (!cluster) return static_cast<int>(std::clamp<uint64_t>(useful, 1, wanted));
+  return static_cast<int>(
+      std::min(std::bit_ceil(static_cast<uint64_t>(useful)), std::bit_floor(wanted)));
+}
+
+// As many tiles under way as leave room for a second block on a multiprocessor, if that is two, or
+// else as fit at all.
+int stage_count(const Context& context, int64_t block_bytes, int64_t stage_bytes) {
+  constexpr size_t kReserved = 1024;  // of every block
+  const cudaDeviceProp& device = context.properties;
+  const auto stages = [&](size_t bytes) {
+    const int64_t fitting = (static_cast<int64_t>(bytes) - block_bytes) / stage_bytes;
+    return static_cast<int>(std::clamp<int64_t>(fitting, 1, kMaxStages));
+  };
+  const int shared = stages(device.sharedMemPerMultiprocessor / 2 - kReserved);
+  return shared >= 2 ? shared : stages(device.sharedMemPerBlockOptin);
 }
 
 size_t sums_bytes(const Problem& problem, int splits) {
@@ -140,8 +149,8 @@ void run_decode(const Problem& problem, const Append& append, Context& context, 
     splits.arrivals = context.zeroed->words();
   }
   const int head_tiles = (problem.group + kTileHeads - 1) / kTileHeads;
-  // The least power of two whose multiples cover a head.
-  const int share = (problem.dim + splits.count - 1) / splits.count;
+  // The least power of two from 4 on whose multiples cover a head.
+  const int share = std::max((problem.dim + splits.count - 1) / splits.count, 4);
   splits.share = std::bit_width(static_cast<unsigned>(share - 1));
   Launch config{.name = "decode_attention",
                 .grid = dim3(splits.count, problem.kv_heads * head_tiles, problem.rows),
@@ -152,7 +161,10 @@ void run_decode(const Problem& problem, const Append& append, Context& context, 
     using T = decltype(zero);
     with_chunks(problem.dim, [&](auto chunks) {
       const auto kernel = decode_kernel<T, chunks()>;
-      config.shared_bytes = sizeof(Memory<T, chunks()>);
+      constexpr size_t kBlock = sizeof(Memory<T, chunks()>);
+      constexpr size_t kStage = kSplitWarps * sizeof(Tile<T, chunks()>);
+      splits.stages = stage_count(context, kBlock, kStage);
+      config.shared_bytes = kBlock + kSplitWarps * Memory<T, chunks()>::warp_bytes(splits.stages);
       if (config.cluster > 8) {
         check(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1),
               config.name);

@@ -44,15 +44,6 @@ __device__ __forceinline__ uint4 load_shared(uint32_t shared_address) {
   return value;
 }
 
-// 16 bytes from the cache, past L1: they are used once.
-__device__ __forceinline__ uint4 load_streamed(const void* from) {
-  uint4 value;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-               : "l"(from));
-  return value;
-}
-
 // 16 bytes from global to shared memory in the background; zeros when from is not to be read.
 __device__ __forceinline__ void copy_async(uint32_t shared_address, const void* from, bool read) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_address),
@@ -65,6 +56,15 @@ __device__ __forceinline__ void commit_copies() {
 template <int Pending>
 __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+// Until the oldest of one or two groups of copies is complete.
+__device__ __forceinline__ void wait_for_oldest_copy(int groups) {
+  if (groups > 1) {
+    wait_copies<1>();
+  } else {
+    wait_copies<0>();
+  }
 }
 
 // 2^x, -inf gives 0.

@@ -14,28 +14,71 @@ struct NewRows {
   alignas(16) T key[Width];
   alignas(16) T value[Width];
 
-  // By all threads of a block; a barrier must follow.
-  __device__ void load(const Problem& problem, const Append& append, const Heads& heads,
-                       int position) {
-    const int half = problem.dim / 2, pairs = half / 2;
-    const float* angles = append.angles(problem, position);
-    for (int i = threadIdx.x; i < (heads.count + 1) * pairs; i += kSplitThreads) {
-      const int head = i / pairs, at = i % pairs * 2;
-      const bool is_query = head < heads.count;
-      const T* from = is_query ? problem.query<T>(heads.row, heads.first + head)
-                               : append.key<T>(heads.row, heads.kv_head, problem.dim);
-      T* to = is_query ? queries[head] : key;
-      auto first = load_pack<2>(from + at), second = load_pack<2>(from + half + at);
-      if (angles) rotate(first, second, angles + at, half);
-      store_pack(to + at, first);
-      store_pack(to + half + at, second);
+  // What a thread brings: parts of every n-th row of its warp, queries first and the key after them.
+  struct Parts {
+    static constexpr int kTurns = (kTileHeads + kSplitWarps) / kSplitWarps;
+    static constexpr int kSteps = (Width + 127) / 128;
+    Pack<T, 2> first[kTurns][kSteps] = {}, second[kTurns][kSteps] = {};  // of either half of a row
+    Vector<T> value{};
+
+    // Starts the loads.
+    __device__ __forceinline__ void load(const Problem& problem, const Append& append,
+                                         const Heads& heads) {
+      const int half = problem.dim / 2;
+#pragma unroll
+      for (int turn = 0; turn < kTurns; ++turn) {
+        const int row = threadIdx.x / 32 + turn * kSplitWarps;
+        if (row > heads.count) continue;
+        const T* from = row < heads.count ? problem.query<T>(heads.row, heads.first + row)
+                                          : append.key<T>(heads.row, heads.kv_head, problem.dim);
+#pragma unroll
+        for (int step = 0; step < kSteps; ++step) {
+          const int at = element(step);
+          if (at >= half) continue;
+          first[turn][step] = load_pack<2>(from + at);
+          second[turn][step] = load_pack<2>(from + half + at);
+        }
+      }
+      if (value_element() < problem.dim) {
+        value =
+            load_vector(append.value<T>(heads.row, heads.kv_head, problem.dim) + value_element());
+      }
     }
-    const T* from = append.value<T>(heads.row, heads.kv_head, problem.dim);
-    for (int i = threadIdx.x * 8; i < Width; i += kSplitThreads * 8) {
-      store_vector(value + i, i < problem.dim ? load_vector(from + i) : Vector<T>{});
-      if (i < problem.dim) continue;
-      store_vector(key + i, Vector<T>{});
-      for (int head = 0; head < kTileHeads; ++head) store_vector(queries[head] + i, Vector<T>{});
+
+    __device__ static int element(int step) { return threadIdx.x % 32 * 2 + step * 64; }
+    __device__ static int value_element() {
+      static_assert(Width <= kSplitThreads * 8);
+      return (kSplitThreads - 1 - static_cast<int>(threadIdx.x)) * 8;
+    }
+  };
+
+  // Rotates and stores them. By all threads of a block; a barrier must follow.
+  __device__ __forceinline__ void take(Parts& parts, const Problem& problem, const Append& append,
+                                       const Heads& heads, int position) {
+    const int half = problem.dim / 2;
+    const float* angles = append.angles(problem, position);
+#pragma unroll
+    for (int step = 0; step < Parts::kSteps; ++step) {
+      const int at = Parts::element(step);
+      if (at >= half) continue;
+#pragma unroll
+      for (int turn = 0; turn < Parts::kTurns; ++turn) {
+        const int row = threadIdx.x / 32 + turn * kSplitWarps;
+        auto &first = parts.first[turn][step], &second = parts.second[turn][step];
+        if (row > heads.count) continue;
+        if (angles) rotate(first, second, angles + at, half);
+        T* to = row < heads.count ? queries[row] : key;
+        store_pack(to + at, first);
+        store_pack(to + half + at, second);
+      }
+    }
+    const int element = Parts::value_element();
+    if (element >= Width) return;
+    store_vector(value + element, parts.value);
+    if (element < problem.dim) return;
+    store_vector(key + element, Vector<T>{});
+    for (int head = 0; head < kTileHeads; ++head) {
+      store_vector(queries[head] + element, Vector<T>{});
     }
   }
 

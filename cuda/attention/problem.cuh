@@ -111,6 +111,13 @@ struct Append {
   __device__ const float* angles(const Problem& problem, int position) const {
     return rope ? rope + int64_t{position} * problem.dim : nullptr;
   }
+  // Towards L2, by the first threads of a block.
+  __device__ void prefetch_angles(const Problem& problem, int position) const {
+    constexpr int kLine = 32;  // floats
+    const int at = static_cast<int>(threadIdx.x) * kLine;
+    if (!rope || position < 0 || at >= problem.dim) return;
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(angles(problem, position) + at));
+  }
   template <class T>
   __device__ const T* key(int row, int kv_head, int dim) const {
     return static_cast<const T*>(k) + row * k_stride + kv_head * dim;

@@ -22,6 +22,7 @@ struct SplitSum {
 
 struct Splits {
   int count;           // grid.x; warps of all splits take turns at the tiles of a row
+  int stages;          // tiles that a warp has under way
   int share;           // log2 of the elements of a head that a block of a cluster finishes
   SplitSum* sums;      // [units, count, heads], in the workspace; null: they join in a cluster
   float* values;       // [units, count, heads, dim], not yet divided by the sum
@@ -118,7 +119,7 @@ __device__ void join_in_cluster(const Problem& problem, const Splits& splits, co
     }
 #pragma unroll
     for (int s = 0; s < kMaxCluster; ++s) {
-      if (s >= active) break;
+      if (s >= active) continue;  // no break: all loads may start at once
       const float factor = power_of_two(received.sums[s][head].largest - largest);
       sum += factor * received.sums[s][head].sum;
       value += factor * *place(s, head, element);

@@ -17,6 +17,7 @@ struct Linear {
   DType out_dtype;
   int64_t rows, columns, depth;
   int activation;
+  bool vendor_library;  // to be used wherever it can be
 };
 
 // Whether rows of x and weight are multiples of 16 bytes, which the fast kernels need.

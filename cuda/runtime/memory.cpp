@@ -2,6 +2,7 @@
 
 #include "guard.h"
 #include "runtime.h"
+#include "small_copy.h"
 
 namespace fewbit::cuda {
 
@@ -58,6 +59,10 @@ int copy_in(void* context, void* device, const void* host, size_t bytes, Status*
 }
 
 int copy_out(void* context, void* host, const void* device, size_t bytes, Status* status) {
+  bool is_done = false;
+  const int failed =
+      guard(status, [&] { is_done = copy_small(host, device, bytes, enter(context)); });
+  if (failed || is_done) return failed;
   return copy(context, host, device, bytes, cudaMemcpyDeviceToHost, "copying from the GPU", status);
 }
 

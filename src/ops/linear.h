@@ -1,6 +1,7 @@
 // out = activation(x weight^T + bias), accumulated in fp32. activation: 0 none, 1 relu.
 // x float[M, K], weight float[N, K], bias float[N], out[M, N] of the dtype of x, or f32.
 // On CUDA the weight has the dtype of x; on the CPU x is f32 and the weight any float dtype.
+// In a program, weight is complete before the program runs: none of its ops writes it.
 // vendor_library = 1 asks the back end to use the vendor's matrix product and no kernel of its own:
 // the baseline of benchmarks. A back end without one ignores it.
 #pragma once
