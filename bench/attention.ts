@@ -9,14 +9,10 @@
  */
 import { parseArgs } from 'node:util';
 import { Device, type DeviceName, ops, presetConfig } from 'fewbit';
+import { type CacheKind, tokenBytes } from './support/layer-cache';
 import { peaksOf } from './support/peaks';
 import { type Column, markdownTable, percent, short } from './support/table';
-import {
-  type AttentionShape,
-  type CacheKind,
-  timeAttention,
-  tokenBytes,
-} from './support/timed-attention';
+import { type AttentionShape, timeAttention } from './support/timed-attention';
 
 interface Result extends AttentionShape, CacheKind {
   config: string;

@@ -2,7 +2,9 @@
  * A whole model with random weights of a preset's shape: prefill time, decode speed and memory.
  *
  *   node dist/bench/decode.js --config llama-2-7b [--method f16,llm.int8,gptq,bitnet] [--bits 4,3,2]
- *     [--group-size 128] [--prompt 512] [--new 128] [--batch 1] [--device cuda] [--json]
+ *     [--group-size 128] [--lm-head int8] [--prompt 512] [--new 128] [--batch 1] [--device cuda] [--json]
+ *
+ * `--lm-head int8` adds a row for each model of the method bitnet: with its head in int8.
  */
 import { parseArgs } from 'node:util';
 import {
@@ -43,6 +45,7 @@ const { values } = parseArgs({
     prompt: { type: 'string', default: '512' },
     new: { type: 'string', default: '128' },
     batch: { type: 'string', default: '1' },
+    'lm-head': { type: 'string' },
     runs: { type: 'string', default: '3' },
     device: { type: 'string', default: 'cuda' },
     json: { type: 'boolean', default: false },
@@ -70,11 +73,16 @@ function fieldsOf(config: string, method: Method): Record<string, unknown> {
   return { ...fields, quantization_config: { quant_method, bits, group_size, ...layout } };
 }
 
-async function load(config: string, method: Method): Promise<CausalLanguageModel> {
+async function load(
+  config: string,
+  method: Method,
+  lmHead: 'int8' | undefined,
+): Promise<CausalLanguageModel> {
   const maxContext = counts.prompt + counts.fresh + 1;
   return AutoModelForCausalLM.fromConfig(fieldsOf(config, method), {
     device: values.device as DeviceName,
     ...(method.kind === 'llm.int8' ? { quantization: { method: method.kind } } : {}),
+    ...(lmHead ? { quantization: { method: 'bitnet', lmHead } } : {}),
     maxContext,
     maxBatch: counts.batch,
     pages: Math.ceil(maxContext / PAGE) * counts.batch,
@@ -103,8 +111,13 @@ async function generate(model: CausalLanguageModel): Promise<{ first: number; re
   return { first, rest: performance.now() - start - first };
 }
 
-async function measure(config: string, method: Method, peaks: Peaks | undefined): Promise<Result> {
-  const model = await load(config, method);
+async function measure(
+  config: string,
+  method: Method,
+  lmHead: 'int8' | undefined,
+  peaks: Peaks | undefined,
+): Promise<Result> {
+  const model = await load(config, method, lmHead);
   await generate(model);
   const runs = [];
   for (let i = 0; i < counts.runs; i++) runs.push(await generate(model));
@@ -117,7 +130,7 @@ async function measure(config: string, method: Method, peaks: Peaks | undefined)
   await model.dispose();
   return {
     config,
-    method: nameOf(method),
+    method: lmHead ? `${nameOf(method)}, int8 head` : nameOf(method),
     batch: counts.batch,
     prefill,
     tokensPerSecond: (1000 * counts.batch) / step,
@@ -148,6 +161,8 @@ const COLUMNS: Column<Result>[] = [
 
 async function main(): Promise<void> {
   const methods = parseMethods(values.method, values.bits, values['group-size']);
+  const int8Head = values['lm-head'] === 'int8';
+  if (values['lm-head'] !== undefined && !int8Head) throw new Error('--lm-head takes int8');
   const probe = Device.open(values.device as DeviceName);
   const { name } = probe;
   probe.dispose();
@@ -155,8 +170,12 @@ async function main(): Promise<void> {
   for (const config of values.config.split(',')) {
     const own: Result[] = [];
     for (const method of methods) {
-      const result = await measure(config, method, peaksOf(name));
-      own.push({ ...result, ratio: result.tokensPerSecond / (own[0] ?? result).tokensPerSecond });
+      const heads =
+        method.kind === 'bitnet' && int8Head ? [undefined, 'int8' as const] : [undefined];
+      for (const head of heads) {
+        const result = await measure(config, method, head, peaksOf(name));
+        own.push({ ...result, ratio: result.tokensPerSecond / (own[0] ?? result).tokensPerSecond });
+      }
     }
     results.push(...own);
   }

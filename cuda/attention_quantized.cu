@@ -42,9 +42,8 @@ void run(const OpCall& call, Context& context) {
   const int width = static_cast<int>(call.attrs[ops::attention_quantized::bits]);
   if (problem.rows == 0) return;
   if (takes_decode(call, problem)) {
-    kv::with_width(width, [&](auto bits) {
-      kv::run_decode<bits()>(problem, context, call.workspace);
-    });
+    kv::with_width(width,
+                   [&](auto bits) { kv::run_decode<bits()>(problem, context, call.workspace); });
   } else if (kv::fits_prefill(problem)) {
     kv::run_prefill(problem, width, context);
   } else {

@@ -35,18 +35,34 @@ struct Append {
   __host__ __device__ int heads() const { return turning() + 2 * kv_heads; }
 };
 
-// A head of q, k or v as fp32 into shared memory, by a warp. The rotation is not rounded.
-template <class T>
-__device__ void load_head(const T* from, float* to, int dim, const float* angles, int lane) {
-  const int half = dim / 2;
-  for (int i = lane; i < half; i += 32) {
-    Pack<float, 1> first{to_float(from[i])}, second{to_float(from[half + i])};
-    if (angles) rotate(first, second, angles + i, half);
-    to[i] = first.value[0];
-    to[half + i] = second.value[0];
+// A lane's pairs of elements (i, i + dim / 2) of a head, the first kHeld of them in registers.
+struct Pairs {
+  static constexpr int kHeld = 2;
+  float first[kHeld], second[kHeld];
+
+  template <class T>
+  __device__ __forceinline__ void load(const T* from, int half, int begin) {
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      const int i = begin + 32 * j;
+      first[j] = i < half ? to_float(from[i]) : 0.0f;
+      second[j] = i < half ? to_float(from[half + i]) : 0.0f;
+    }
   }
-  __syncwarp();
-}
+
+  // Rotated, where there are angles: the rotation is not rounded.
+  __device__ __forceinline__ void store(float* to, int half, int begin, const float* angles) const {
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      const int i = begin + 32 * j;
+      if (i >= half) break;
+      Pack<float, 1> a{first[j]}, b{second[j]};
+      if (angles) rotate(a, b, angles + i, half);
+      to[i] = a.value[0];
+      to[half + i] = b.value[0];
+    }
+  }
+};
 
 // Codes between the smallest and the largest value of a head.
 template <int Bits>
@@ -76,26 +92,38 @@ __global__ void __launch_bounds__(kWarps * 32) append_kernel(const Append append
   wait_for_predecessor();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, dim = append.dim;
   const int row = blockIdx.y, unit = blockIdx.x * kWarps + warp;
+  if (unit >= append.heads()) return;
+  const bool turns = unit < append.turning();
+  const int index = unit - append.turning();
+  const bool is_key = index < append.kv_heads;
+  const int head = turns ? unit : is_key ? index : index - append.kv_heads;
+  const Side& side = is_key ? append.key : append.value;
+  const T* from = turns ? static_cast<const T*>(append.q) + row * append.q_stride + head * dim
+                        : static_cast<const T*>(side.x) + row * side.stride + head * dim;
+  const int half = dim / 2;
+  // These loads and those of the slot start together.
+  Pairs pairs;
+  pairs.load(from, half, lane);
   const int32_t slot = append.slots[row], position = append.positions[row];
-  if (unit >= append.heads() || slot < 0 || slot >= append.cache_slots) return;
+  if (slot < 0 || slot >= append.cache_slots) return;
   if (append.rope && (position < 0 || position >= append.rope_rows)) return;
-  const float* angles = append.rope ? append.rope + int64_t{position} * dim : nullptr;
+  const float* angles =
+      append.rope && (turns || is_key) ? append.rope + int64_t{position} * dim : nullptr;
   // Values of a head, then its codes.
   const int padded = (dim + 31) / 32 * 32;
   float* values = shared + warp * (padded + padded / 4);
   auto* codes = reinterpret_cast<uint8_t*>(values + padded);
-  if (unit < append.turning()) {
-    T* head = static_cast<T*>(append.q) + row * append.q_stride + unit * dim;
-    load_head(head, values, dim, angles, lane);
-    for (int i = lane; i < dim; i += 32) head[i] = from_float<T>(values[i]);
+  pairs.store(values, half, lane, angles);
+  for (int begin = lane + 32 * Pairs::kHeld; begin < half; begin += 32 * Pairs::kHeld) {
+    pairs.load(from, half, begin);
+    pairs.store(values, half, begin, angles);
+  }
+  __syncwarp();
+  if (turns) {
+    T* to = const_cast<T*>(from);
+    for (int i = lane; i < dim; i += 32) to[i] = from_float<T>(values[i]);
     return;
   }
-  const int index = unit - append.turning();
-  const bool is_key = index < append.kv_heads;
-  const int head = is_key ? index : index - append.kv_heads;
-  const Side& side = is_key ? append.key : append.value;
-  const T* from = static_cast<const T*>(side.x) + row * side.stride + head * dim;
-  load_head(from, values, dim, is_key ? angles : nullptr, lane);
   const int64_t page = slot / append.page_size;
   const int64_t place =
       (page * append.kv_heads + head) * append.page_size + slot % append.page_size;
@@ -130,23 +158,22 @@ void run(const OpCall& call, Context& context) {
                 .scales = call[scales].as<__half2>(),
                 .stride = call[x].row_stride()};
   };
-  const Append append{
-      .q = call[q].data,
-      .key = side(k, key_grid, key_cache, key_scales),
-      .value = side(v, value_grid, value_cache, value_scales),
-      .positions = call[positions].as<int32_t>(),
-      .slots = call[slots].as<int32_t>(),
-      .rope = call[rope].as<float>(),
-      .q_stride = call[q].row_stride(),
-      .rope_rows = call[rope] ? call[rope].shape[0] : 0,
-      .cache_slots = cache.shape[0] * cache.shape[2],
-      .rows = static_cast<int32_t>(call[q].rows()),
-      .query_heads = static_cast<int32_t>(call[q].cols() / dim),
-      .kv_heads = static_cast<int32_t>(kv_heads),
-      .dim = static_cast<int32_t>(dim),
-      .page_size = static_cast<int32_t>(cache.shape[2]),
-      .low_words = static_cast<int32_t>(ops::kv::low_words(dim, width)),
-      .row_words = static_cast<int32_t>(ops::kv::row_bytes(dim, width) / 4)};
+  const Append append{.q = call[q].data,
+                      .key = side(k, key_grid, key_cache, key_scales),
+                      .value = side(v, value_grid, value_cache, value_scales),
+                      .positions = call[positions].as<int32_t>(),
+                      .slots = call[slots].as<int32_t>(),
+                      .rope = call[rope].as<float>(),
+                      .q_stride = call[q].row_stride(),
+                      .rope_rows = call[rope] ? call[rope].shape[0] : 0,
+                      .cache_slots = cache.shape[0] * cache.shape[2],
+                      .rows = static_cast<int32_t>(call[q].rows()),
+                      .query_heads = static_cast<int32_t>(call[q].cols() / dim),
+                      .kv_heads = static_cast<int32_t>(kv_heads),
+                      .dim = static_cast<int32_t>(dim),
+                      .page_size = static_cast<int32_t>(cache.shape[2]),
+                      .low_words = static_cast<int32_t>(ops::kv::low_words(dim, width)),
+                      .row_words = static_cast<int32_t>(ops::kv::row_bytes(dim, width) / 4)};
   if (append.rows == 0) return;
   with_float(call[q].dtype, [&](auto zero) {
     using T = decltype(zero);

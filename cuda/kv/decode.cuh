@@ -24,18 +24,20 @@ using attention::kTileHeads;
 using attention::power_of_two;
 using attention::Splits;
 
-template <int Bits, int Dim>
-constexpr int kStages = Bits == 8 ? 2 : Bits == 4 ? 3 : 4;
+// Tiles that a warp has under way: as many as let a multiprocessor hold two blocks (one, of 8 bits).
+template <int Bits, bool Dynamic>
+constexpr int kStages = Bits == 8 ? 2 : (Bits == 4 ? 3 : 4) - Dynamic;
 
 // Dynamic shared memory of a block. What a warp found takes the place of its ring.
 template <int Bits, int Dim, bool Dynamic>
 struct Memory {
   static constexpr int kWidth = RowShape<Bits, Dim>::kWidth;
-  using Ring = KeyRing<Bits, Dim, Dynamic, kStages<Bits, Dim>>;
+  using Ring = KeyRing<Bits, Dim, Dynamic, kStages<Bits, Dynamic>>;
   using Found = attention::Findings<kWidth>;
   static_assert(sizeof(Found) <= sizeof(Ring::stages));
   Ring rings[kSplitWarps];
   float grid[2][kWidth];  // of the values
+  float key_scales[kWidth];
   union {
     SharedQueries<kWidth> queries;
     attention::ClusterFindings<kWidth> received;
@@ -53,7 +55,6 @@ struct Attending {
   using Values = ValueCodes<Bits, Dim>;
   using Pairs = ValuePairs<Bits, Dim>;
   static constexpr int kProducts = RowShape<Bits, Dim>::kProducts;
-  static constexpr int kStageCount = kStages<Bits, Dim>;
   static constexpr int kBatch = Bits == 8 ? 2 : 4;  // blocks of keys in registers at a time
 
   const Problem& problem;
@@ -252,11 +253,29 @@ struct Attending {
   }
 };
 
+// Where a row is. A padding row has position -1.
+struct Place {
+  int position, sequence;
+
+  __device__ bool operator==(const Place& other) const {
+    return position == other.position && sequence == other.sequence;
+  }
+};
+
+__device__ __forceinline__ Place read_place(const Problem& problem, int row) {
+  const Place place{__ldcg(problem.positions + row), __ldcg(problem.sequences + row)};
+  const bool known = place.sequence >= 0 && place.sequence < problem.table_rows;
+  return known && place.position >= 0 ? place : Place{-1, 0};
+}
+
+// The block finds out where its tiles lie, and has the first of them brought into the second-level
+// cache, while the kernel before still runs; copies start as soon as that has ended, and meanwhile it
+// is checked whether what they went by still holds.
 template <int Bits, int Dim, bool Dynamic, int Columns>
 __global__ void __launch_bounds__(kSplitThreads, Bits == 8 ? 1 : 2)
     decode_kernel(const Problem problem, const Splits splits) {
   using MemoryOf = Memory<Bits, Dim, Dynamic>;
-  constexpr int kWidth = MemoryOf::kWidth, kStageCount = kStages<Bits, Dim>;
+  constexpr int kWidth = MemoryOf::kWidth, kStageCount = kStages<Bits, Dynamic>;
   constexpr int kHeads = kColumnHeads * Columns;
   extern __shared__ __align__(128) unsigned char shared[];
   auto& memory = *reinterpret_cast<MemoryOf*>(shared);
@@ -272,47 +291,73 @@ __global__ void __launch_bounds__(kSplitThreads, Bits == 8 ? 1 : 2)
   auto& ring = memory.rings[warp];
   start_successor();
   ring.init();
+  // No kernel writes grids.
+  if (!Dynamic) {
+    for (int i = threadIdx.x; i < kWidth; i += kSplitThreads) {
+      const bool exists = i < Dim;
+      memory.key_scales[i] = exists ? problem.scale_of(problem.key_grid, kv_head, i) : 0.0f;
+      memory.grid[0][i] = exists ? problem.scale_of(problem.value_grid, kv_head, i) : 0.0f;
+      memory.grid[1][i] = exists ? problem.zero_of(problem.value_grid, kv_head, i) : 0.0f;
+    }
+  }
+  // One thread reads for all, since what it reads may be changing.
+  __shared__ Place guess;
+  if (threadIdx.x == 0) guess = read_place(problem, heads.row);
+  __syncthreads();
+  Place place = guess;
+  int tile = split * kSplitWarps + warp;
+  const auto look_up = [&](int of) {
+    return ring.look_up(problem, place.sequence, kv_head, of, max(place.position, 0));
+  };
+  uint32_t rows[kStageCount];
+#pragma unroll
+  for (int s = 0; s < kStageCount; ++s) {
+    rows[s] = look_up(tile + s * step);
+    ring.prefetch(problem, rows[s], tile + s * step, place.position);
+  }
   wait_for_predecessor();
 
-  const int position = problem.position_of(heads.row);
-  const bool is_half = problem.dtype == DType::F16;
-  if (position < 0) {
-    if (split > 0) return;
-    for (int i = threadIdx.x; i < heads.count * Dim; i += kSplitThreads) {
-      static_cast<uint16_t*>(problem.out)[(int64_t{heads.row} * problem.query_heads + heads.first) *
-                                              Dim + i] = 0;
-    }
-    return;
-  }
-  const int tiles = position / kTileKeys + 1, active = splits.active(tiles);
-  const bool is_active = split < active;
-  Attending<Bits, Dim, Dynamic, Columns> attending(problem, position);
-  int tile = split * kSplitWarps + warp;
-  const int sequence = problem.sequences[heads.row];
-  const auto look_up = [&](int of) {
-    return ring.look_up(problem, sequence, kv_head, min(of, tiles - 1), position);
-  };
-  uint32_t next_row = 0;
-  if (is_active) {
+  LoadedQueries<Dim, Dynamic> queries;
+  queries.load(problem, heads);
+  int tiles, active;
+  for (;;) {
+    tiles = place.position < 0 ? 0 : place.position / kTileKeys + 1;
+    active = splits.active(tiles);
+    int started = 0;
 #pragma unroll
     for (int s = 0; s < kStageCount; ++s) {
-      ring.start(s, problem, look_up(tile + s * step), tile + s * step, tiles, position);
+      ring.start(s, problem, rows[s], tile + s * step, tiles, place.position);
+      started += tile + s * step < tiles;
     }
-    next_row = look_up(tile + kStageCount * step);
-    memory.queries.template load<Dynamic, Dim>(problem, heads);
-    if (!Dynamic) {
-      for (int i = threadIdx.x; i < 2 * kWidth; i += kSplitThreads) {
-        const int element = i % kWidth, row = i / kWidth;
-        const float* grid = problem.value_grid;
-        memory.grid[row][element] = element >= Dim ? 0.0f
-                                    : row ? problem.zero_of(grid, kv_head, element)
-                                          : problem.scale_of(grid, kv_head, element);
-      }
+    const Place now = read_place(problem, heads.row);
+    bool differs = !(now == place);
+    uint32_t rows_now[kStageCount];
+#pragma unroll
+    for (int s = 0; s < kStageCount; ++s) {
+      rows_now[s] = look_up(tile + s * step);
+      differs |= rows_now[s] != rows[s];
     }
-    __syncthreads();
+    queries.store(problem, heads, memory.key_scales, memory.queries);
+    if (!__syncthreads_or(differs)) break;
+    ring.reset(started);
+    place = now;
+#pragma unroll
+    for (int s = 0; s < kStageCount; ++s) rows[s] = look_up(tile + s * step);
+  }
+  const bool is_half = problem.dtype == DType::F16;
+  if (place.position < 0) {
+    if (split > 0) return;
+    uint16_t* out = problem.result<uint16_t>(heads.row, heads.first);
+    for (int i = threadIdx.x; i < heads.count * Dim; i += kSplitThreads) out[i] = 0;
+    return;
+  }
+  const bool is_active = split < active;
+  uint32_t next_row = look_up(tile + kStageCount * step);
+  Attending<Bits, Dim, Dynamic, Columns> attending(problem, place.position);
+  if (is_active) {
 #pragma unroll
     for (int c = 0; c < Columns; ++c) {
-      attending.query[c].load(problem, memory.queries, kColumnHeads * c, heads.count);
+      attending.query[c].load(memory.queries, kColumnHeads * c, heads.count, problem.scale_log2);
     }
     __syncthreads();
   }
@@ -327,7 +372,7 @@ __global__ void __launch_bounds__(kSplitThreads, Bits == 8 ? 1 : 2)
       attending.tile(ring.stages[stage], tile, tile == tiles - 1);
       __syncwarp();
       const int ahead = tile + kStageCount * step;
-      ring.start(stage, problem, next_row, ahead, tiles, position);
+      ring.start(stage, problem, next_row, ahead, tiles, place.position);
       next_row = look_up(ahead + step);
       if (++stage == kStageCount) stage = 0, ++round;
     }

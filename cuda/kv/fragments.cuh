@@ -48,7 +48,9 @@ __device__ __forceinline__ uint32_t join_planes(uint32_t low, uint32_t high, int
 // Words from shared memory in one access where the rows' alignment allows it.
 template <int Count, int Align>
 __device__ __forceinline__ void load_words(uint32_t (&to)[Count], const uint8_t* from) {
-  constexpr int kStep = Align % 16 == 0 && Count % 4 == 0 ? 4 : Align % 8 == 0 && Count % 2 == 0 ? 2 : 1;
+  constexpr int kStep = Align % 16 == 0 && Count % 4 == 0  ? 4
+                        : Align % 8 == 0 && Count % 2 == 0 ? 2
+                                                           : 1;
 #pragma unroll
   for (int i = 0; i < Count; i += kStep) {
     if constexpr (kStep == 4) {
@@ -124,9 +126,10 @@ struct KeyCodes {
 template <int Bits, int Dim>
 struct ValueCodes {
   using Shape = RowShape<Bits, Dim>;
-  static constexpr int kWords =
-      Bits == 8 ? Shape::kWidth / 32 : Bits == 4 ? Shape::kWidth / 64 : 2;  // low and high
-  static constexpr bool kHalfWords = Bits == 3 && Shape::kWidth == 64;      // two lanes to a word
+  static constexpr int kWords = Bits == 8   ? Shape::kWidth / 32
+                                : Bits == 4 ? Shape::kWidth / 64
+                                            : 2;                        // low and high
+  static constexpr bool kHalfWords = Bits == 3 && Shape::kWidth == 64;  // two lanes to a word
   uint32_t words[kWords];
 
   __device__ __forceinline__ void load(const uint8_t* row, int group) {

@@ -20,7 +20,8 @@ struct Row {
 
   __device__ float operator[](int i) const {
     const float code = static_cast<float>(code_at<Bits>(words, i, low_words));
-    return scales ? scales[i] * (code - zeros[i]) : fmaf(__low2float(pair), code, __high2float(pair));
+    return scales ? scales[i] * (code - zeros[i])
+                  : fmaf(__low2float(pair), code, __high2float(pair));
   }
 };
 

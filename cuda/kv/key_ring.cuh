@@ -9,6 +9,19 @@
 
 namespace fewbit::cuda::kv {
 
+#if __CUDA_ARCH__ >= 900
+// A barrier may be made anew after this.
+__device__ __forceinline__ void end_barrier(uint64_t& barrier) {
+  asm volatile("mbarrier.inval.shared::cta.b64 [%0];" ::"r"(hopper::shared_address(&barrier))
+               : "memory");
+}
+
+// Contiguous bytes, a multiple of 16, into the second-level cache.
+__device__ __forceinline__ void prefetch_bytes(const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
+#endif
+
 constexpr int kBlockKeys = 16;
 constexpr int kBlocks = 4;
 constexpr int kTileKeys = kBlockKeys * kBlocks;
@@ -47,6 +60,32 @@ struct alignas(16) KeyRing {
 #endif
   }
 
+  // After copies that were for nothing: waits for them and starts anew.
+  __device__ __forceinline__ void reset(int started) {
+#if __CUDA_ARCH__ >= 900
+    for (int i = 0; i < started; ++i) hopper::wait(full[i], 0);
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) {
+      for (int i = 0; i < Stages; ++i) end_barrier(full[i]);
+    }
+    init();
+#else
+    attention::wait_copies<0>();
+    __syncwarp();
+#endif
+  }
+
+  // Brings a tile into the second-level cache. What another kernel still writes there is in no danger.
+  static __device__ __forceinline__ void prefetch(const Problem& problem, uint32_t cache_row,
+                                                  int tile, int position) {
+#if __CUDA_ARCH__ >= 900
+    const int lane = threadIdx.x % 32, block = lane % kBlocks;
+    if (lane >= 2 * kBlocks || tile * kTileKeys + block * kBlockKeys > position) return;
+    prefetch_bytes(lane < kBlocks ? problem.key_row(cache_row) : problem.value_row(cache_row),
+                   Block<Bits, Dim>::kBytes);
+#endif
+  }
+
   // Where the blocks of a tile lie: lane i gives that of block i % 4. Blocks past the last key are
   // never copied.
   static __device__ __forceinline__ uint32_t look_up(const Problem& problem, int sequence,
@@ -61,7 +100,8 @@ struct alignas(16) KeyRing {
     using Of = Block<Bits, Dim>;
     StageOf& to = stages[stage];
     const int lane = threadIdx.x % 32;
-    const int blocks = tile < tiles ? min(kBlocks, (position - tile * kTileKeys) / kBlockKeys + 1) : 0;
+    const int blocks =
+        tile < tiles ? min(kBlocks, (position - tile * kTileKeys) / kBlockKeys + 1) : 0;
     constexpr uint32_t kScaleBytes = kBlockKeys * sizeof(__half2);
 #if __CUDA_ARCH__ >= 900
     if (blocks == 0) return;

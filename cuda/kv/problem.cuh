@@ -28,7 +28,9 @@ struct Problem : attention::Problem {
   // A value of q, rounded onto its grid if there is one.
   __device__ float query_value(int row, int head, int element) const {
     const int channel = head * dim + element;
-    const float x = load_float(q, dtype, row * q_stride + channel);
+    return rounded_query(load_float(q, dtype, row * q_stride + channel), channel);
+  }
+  __device__ float rounded_query(float x, int channel) const {
     if (!query_grid) return x;
     const float scale = query_grid[channel], zero = query_grid[query_heads * dim + channel];
     return scale * (static_code(x, scale, zero, largest_query) - zero);

@@ -19,15 +19,35 @@ struct SharedQueries {
   float values[attention::kTileHeads][kStride];
 
   static __device__ __forceinline__ int place(int element) { return element + element / 32; }
+};
 
-  // By all threads of a block; a barrier must follow.
-  template <bool Dynamic, int Dim>
-  __device__ void load(const Problem& problem, const attention::Heads& heads) {
-    for (int i = threadIdx.x; i < heads.count * Dim; i += attention::kSplitThreads) {
-      const int head = i / Dim, element = i % Dim;
-      float q = problem.query_value(heads.row, heads.first + head, element);
-      if (!Dynamic) q *= problem.scale_of(problem.key_grid, heads.kv_head, element);
-      values[head][place(element)] = q;
+// The part of a thread of a block in bringing the queries there. scales are those of the keys.
+template <int Dim, bool Dynamic>
+struct LoadedQueries {
+  static constexpr int kMost =
+      (attention::kTileHeads * Dim + attention::kSplitThreads - 1) / attention::kSplitThreads;
+  float values[kMost];
+
+  __device__ __forceinline__ void load(const Problem& problem, const attention::Heads& heads) {
+    const int64_t first = heads.row * problem.q_stride + heads.first * Dim;
+#pragma unroll
+    for (int j = 0; j < kMost; ++j) {
+      const int i = j * attention::kSplitThreads + threadIdx.x;
+      values[j] = i < heads.count * Dim ? load_float(problem.q, problem.dtype, first + i) : 0.0f;
+    }
+  }
+
+  // A barrier must follow.
+  template <int Width>
+  __device__ __forceinline__ void store(const Problem& problem, const attention::Heads& heads,
+                                        const float (&scales)[Width],
+                                        SharedQueries<Width>& to) const {
+#pragma unroll
+    for (int j = 0; j < kMost; ++j) {
+      const int i = j * attention::kSplitThreads + threadIdx.x, element = i % Dim;
+      if (i >= heads.count * Dim) break;
+      const float q = problem.rounded_query(values[j], heads.first * Dim + i);
+      to.values[i / Dim][to.place(element)] = Dynamic ? q : q * scales[element];
     }
   }
 };
@@ -41,9 +61,8 @@ struct QueryFragment {
   float unit;  // of this lane's head's scores, as powers of two
   float sum;   // of the head's elements, in the same terms as unit * score
 
-  __device__ __forceinline__ void load(const Problem& problem,
-                                       const SharedQueries<RowShape<Bits, Dim>::kWidth>& shared,
-                                       int first_head, int heads) {
+  __device__ __forceinline__ void load(const SharedQueries<RowShape<Bits, Dim>::kWidth>& shared,
+                                       int first_head, int heads, float scale_log2) {
     const int lane = threadIdx.x % 32, group = lane / 4, member = lane % 4;
     const int head = first_head + group / 2;
     const auto value = [&](int i, int second, int half) {
@@ -84,8 +103,8 @@ struct QueryFragment {
       }
     }
     // Columns 2 * member and 2 * member + 1 are a lane's in the products' results.
-    unit = __shfl_sync(kFullWarp, inverse * kCodeUnit * problem.scale_log2, 8 * member);
-    sum = __shfl_sync(kFullWarp, total * problem.scale_log2, 8 * member);
+    unit = __shfl_sync(kFullWarp, inverse * kCodeUnit * scale_log2, 8 * member);
+    sum = __shfl_sync(kFullWarp, total * scale_log2, 8 * member);
   }
 };
 

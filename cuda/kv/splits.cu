@@ -37,9 +37,9 @@ int split_count(const Problem& problem, const Context& context) {
   const int64_t useful = (most_keys + split_keys - 1) / split_keys;
   const int64_t least = std::clamp<int64_t>(most_keys / 1024, 1, 4);
   // More than 8 blocks of a cluster are no promise of the architecture, but H100 and B200 have them.
-  const int64_t most = !cluster                          ? attention::kMaxSplits
+  const int64_t most = !cluster                         ? attention::kMaxSplits
                        : context.properties.major <= 10 ? attention::kMaxCluster
-                                                         : 8;
+                                                        : 8;
   const int64_t wanted = std::clamp(resident / units, least, most);
   const auto count = static_cast<unsigned>(std::clamp<int64_t>(useful, 1, wanted));
   return static_cast<int>(cluster ? std::bit_floor(count) : count);

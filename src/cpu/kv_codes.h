@@ -20,7 +20,7 @@ inline float static_code(float x, float scale, float zero, int width) {
   return clamp_code(std::nearbyint(x / scale) + zero, width);
 }
 
-// One bit field of every code, from bit `shift` of it on. shift_of(i) is where code i's field lies in
+// One bit field of every code, from bit `shift` of it on. shift_of(i) is where code i's field goes in
 // its word.
 template <class ShiftOf>
 void pack_plane(const uint8_t* codes, int64_t dim, int width, int shift, const ShiftOf& shift_of,
@@ -36,20 +36,6 @@ void pack_plane(const uint8_t* codes, int64_t dim, int width, int shift, const S
   }
 }
 
-template <class ShiftOf>
-void unpack_plane(const uint8_t* packed, int64_t dim, int width, int shift, const ShiftOf& shift_of,
-                  uint8_t* codes) {
-  const int codes_per_word = 32 / width;
-  const uint32_t mask = (1u << width) - 1;
-  for (int64_t first = 0; first < dim; first += codes_per_word) {
-    uint32_t word;
-    std::memcpy(&word, packed + first / codes_per_word * 4, 4);
-    for (int64_t i = first; i < dim && i < first + codes_per_word; ++i) {
-      codes[i] |= static_cast<uint8_t>((word >> shift_of(i) & mask) << shift);
-    }
-  }
-}
-
 // Where the fields of the first plane lie.
 inline auto low_shifts(int width) {
   return [width](int64_t i) { return ops::kv::field_shift(i, width); };
@@ -62,13 +48,27 @@ inline void pack_codes(const uint8_t* codes, int64_t dim, int bits, uint8_t* out
   pack_plane(codes, dim, 1, 2, ops::kv::high_shift, out + 4 * ops::kv::low_words(dim, bits));
 }
 
-inline void unpack_codes(const uint8_t* packed, int64_t dim, int bits, uint8_t* codes) {
-  std::memset(codes, 0, dim);
+// Four neighbouring codes, from code `first` on, lie in one place of their word's four bytes.
+inline uint32_t four_codes(const uint8_t* packed, int64_t first, int64_t low_words, int bits) {
+  const auto word = [&](int64_t index) {
+    uint32_t value;
+    std::memcpy(&value, packed + 4 * index, 4);
+    return value;
+  };
+  constexpr uint32_t kBytes = 0x01010101u;
   const int low = bits == 3 ? 2 : bits;
-  unpack_plane(packed, dim, low, 0, low_shifts(low), codes);
-  if (bits != 3) return;
-  const uint8_t* high = packed + 4 * ops::kv::low_words(dim, bits);
-  unpack_plane(high, dim, 1, 2, ops::kv::high_shift, codes);
+  const uint32_t mask = ((1u << low) - 1) * kBytes;
+  const uint32_t codes = word(first / (32 / low)) >> ops::kv::field_shift(first, low) & mask;
+  if (bits != 3) return codes;
+  return codes | (word(low_words + first / 32) >> ops::kv::high_shift(first) & kBytes) << 2;
+}
+
+inline void unpack_codes(const uint8_t* packed, int64_t dim, int bits, uint8_t* codes) {
+  const int64_t low_words = ops::kv::low_words(dim, bits);
+  for (int64_t first = 0; first < dim; first += 4) {
+    const uint32_t four = four_codes(packed, first, low_words, bits);
+    std::memcpy(codes + first, &four, static_cast<size_t>(dim - first < 4 ? dim - first : 4));
+  }
 }
 
 }  // namespace fewbit::cpu
