@@ -11,13 +11,19 @@
  * search with the exponent `--mse` finds (0: none), `rtn-mse` rounds on that of the search, too.
  * Symmetric zero points unless `--asym`. Perplexity is that of windows of 512 held-out ids.
  */
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { AutoModelForCausalLM, type DeviceName, perplexity } from 'fewbit';
 import { type Variant, variantsOf } from './support/gptq-variants';
 import { type Calibration, withQuantizedCopy } from './support/quantized-copy';
+import {
+  checkSamples,
+  progress,
+  readIds,
+  SAMPLE_MODELS,
+  SAMPLE_TEXT,
+  signedPercent,
+} from './support/sample-files';
 import { type Column, markdownTable } from './support/table';
 
 interface Result extends Partial<Variant> {
@@ -32,25 +38,22 @@ interface Result extends Partial<Variant> {
   quantizeSeconds: number;
 }
 
-const SAMPLES = join(__dirname, '..', '..', 'samples');
-const TEXT = join(SAMPLES, 'text');
-
 const { values } = parseArgs({
   options: {
     model: {
       type: 'string',
-      default: ['sample-opt', 'sample-llama'].map((name) => join(SAMPLES, name)).join(','),
+      default: SAMPLE_MODELS.join(','),
     },
     bits: { type: 'string', default: '8,4,3,2' },
     'group-size': { type: 'string', default: '128' },
     method: { type: 'string', default: 'rtn,gptq,act-order' },
     asym: { type: 'boolean', default: false },
     mse: { type: 'string', default: '2.4' },
-    calibration: { type: 'string', default: join(TEXT, 'calibration.txt') },
+    calibration: { type: 'string', default: join(SAMPLE_TEXT, 'calibration.txt') },
     samples: { type: 'string', default: '128' },
     seqlen: { type: 'string', default: '512' },
     seed: { type: 'string', default: '0' },
-    ids: { type: 'string', default: join(TEXT, 'heldout-ids.u16') },
+    ids: { type: 'string', default: join(SAMPLE_TEXT, 'heldout-ids.u16') },
     windows: { type: 'string' },
     device: { type: 'string', default: 'auto' },
     json: { type: 'boolean', default: false },
@@ -65,24 +68,6 @@ const calibration: Calibration = {
   seqlen: Number(values.seqlen),
   seed: Number(values.seed),
 };
-
-/** The samples come with the repository, not with the package. */
-function checkSamples(): void {
-  const used = [...values.model.split(','), values.calibration, values.ids];
-  const missing = used.find((path) => path.startsWith(SAMPLES) && !existsSync(path));
-  if (!missing) return;
-  throw new Error(`${missing} is not there: name files with --model, --calibration and --ids`);
-}
-
-async function readIds(path: string): Promise<Uint16Array> {
-  const bytes = await readFile(path);
-  return Uint16Array.from({ length: bytes.length >> 1 }, (_, i) => bytes.readUInt16LE(2 * i));
-}
-
-/** What is being done, in place on a terminal. */
-function progress(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
-}
 
 /** What has been done. */
 function done({ model, bits, method, perplexity: value }: Result): void {
@@ -126,7 +111,7 @@ async function evaluate(model: string, variants: Variant[], ids: Uint16Array): P
       progress(`${title}, layer ${done} of ${total}`);
     const row = await withQuantizedCopy(
       model,
-      options,
+      { method: 'gptq', ...options },
       { calibration, device, onLayer },
       async (folder, seconds) => {
         progress(`${title}, evaluation`);
@@ -139,21 +124,19 @@ async function evaluate(model: string, variants: Variant[], ids: Uint16Array): P
   return results;
 }
 
-const signed = (share: number): string => `${share < 0 ? '' : '+'}${(100 * share).toFixed(2)}%`;
-
 const COLUMNS: Column<Result>[] = [
   { title: 'model', cell: (r) => r.model },
   { title: 'bits', cell: (r) => String(r.bits ?? 16) },
   { title: 'group', cell: (r) => (r.groupSize === -1 ? 'row' : String(r.groupSize ?? '-')) },
   { title: 'method', cell: (r) => r.method },
   { title: 'perplexity', cell: (r) => r.perplexity.toFixed(3) },
-  { title: 'change', cell: (r) => (r.bits ? signed(r.loss) : '') },
+  { title: 'change', cell: (r) => (r.bits ? signedPercent(r.loss) : '') },
   { title: 'weights MB', cell: (r) => (r.weightBytes / 1e6).toFixed(2) },
   { title: '16-bit / weights', cell: (r) => r.compression.toFixed(2) },
 ];
 
 async function main(): Promise<void> {
-  checkSamples();
+  checkSamples([...values.model.split(','), values.calibration, values.ids]);
   const mse = Number(values.mse);
   const variants = variantsOf({
     bits: values.bits,

@@ -1,4 +1,4 @@
-export type { CalibrationData } from './calibration';
+export { type CalibrationData, calibrationWindows } from './calibration';
 export { type Checkpoint, openCheckpoint } from './checkpoint/checkpoint';
 export { type ModelConfig, parseConfig } from './checkpoint/config';
 export { resolveModel } from './checkpoint/hub';
@@ -31,6 +31,7 @@ export {
   type MemorySizes,
   memoryNeeds,
 } from './eval/memory';
+export { type NaiveOptions, naivePerplexity } from './eval/naive-activations';
 export type { FeatureOutliers, LayerOutliers } from './eval/outlier-statistics';
 export {
   type OutlierVariant,

@@ -90,8 +90,8 @@ __device__ __forceinline__ void stage_rows(const Product& p, const StreamPlan& p
 }
 
 template <int Bits, int GroupBlocks, int BatchTiles>
-__global__ __launch_bounds__(kStreamThreads) void stream_matmul(const Product p,
-                                                                const StreamPlan plan) {
+__global__ __launch_bounds__(kStreamThreads, 3) void stream_matmul(const Product p,
+                                                                   const StreamPlan plan) {
   constexpr int kRows = BatchTiles * 8, kStep = kStreamWarps * kAhead<Bits>;
   extern __shared__ __align__(16) unsigned char shared[];
   auto* terms = reinterpret_cast<GroupTerm*>(shared + plan.terms_at());
@@ -106,20 +106,17 @@ __global__ __launch_bounds__(kStreamThreads) void stream_matmul(const Product p,
   const int64_t columns[2] = {min(first_column + group_row, p.columns - 1),
                               min(first_column + group_row + 8, p.columns - 1)};
 
-  ChunkPart<Bits> next[kAhead<Bits>][2];
-  const auto read_weights = [&](int base) {
+  ChunkPart<Bits> held[kAhead<Bits>][2];
+  const auto read_weights = [&](int chunk, ChunkPart<Bits>(&to)[2]) {
+    if (chunk >= chunks) return;
 #pragma unroll
-    for (int u = 0; u < kAhead<Bits>; ++u) {
-      const int chunk = base + u * kStreamWarps + warp;
-      if (chunk >= chunks) continue;
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        next[u][half] = load_part<Bits>(p, columns[half], chunk, part);
-      }
+    for (int half = 0; half < 2; ++half) {
+      to[half] = load_part<Bits>(p, columns[half], chunk, part);
     }
   };
   const auto read_constants = [&] {
-    read_weights(0);
+#pragma unroll
+    for (int u = 0; u < kAhead<Bits>; ++u) read_weights(u * kStreamWarps + warp, held[u]);
     for (int i = thread; i < kStreamColumns * p.groups; i += kStreamThreads) {
       const int row = i / p.groups, group = i % p.groups;
       terms[row * plan.term_stride + group] =
@@ -138,10 +135,6 @@ __global__ __launch_bounds__(kStreamThreads) void stream_matmul(const Product p,
       stage_rows(p, plan, shared, first_row, base, min(plan.panel_chunks, chunks - base));
       __syncthreads();
     }
-    ChunkPart<Bits> now[kAhead<Bits>][2];
-#pragma unroll
-    for (int u = 0; u < kAhead<Bits>; ++u) now[u][0] = next[u][0], now[u][1] = next[u][1];
-    read_weights(base + kStep);
 #pragma unroll
     for (int u = 0; u < kAhead<Bits>; ++u) {
       const int chunk = base + u * kStreamWarps + warp;
@@ -166,8 +159,8 @@ __global__ __launch_bounds__(kStreamThreads) void stream_matmul(const Product p,
 #pragma unroll
         for (int block = first; block < first + GroupBlocks; ++block) {
           const uint32_t a[4] = {
-              now[u][0].weights(block, 0, upper.zeros), now[u][1].weights(block, 0, lower.zeros),
-              now[u][0].weights(block, 1, upper.zeros), now[u][1].weights(block, 1, lower.zeros)};
+              held[u][0].weights(block, 0, upper.zeros), held[u][1].weights(block, 0, lower.zeros),
+              held[u][0].weights(block, 1, upper.zeros), held[u][1].weights(block, 1, lower.zeros)};
 #pragma unroll
           for (int batch = 0; batch < BatchTiles; ++batch) {
             const uint32_t* b = &codes[batch][block / 2][block % 2 * 2];
@@ -183,6 +176,7 @@ __global__ __launch_bounds__(kStreamThreads) void stream_matmul(const Product p,
           }
         }
       }
+      read_weights(chunk + kStep, held[u]);
     }
   }
 #pragma unroll

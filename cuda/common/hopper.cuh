@@ -148,6 +148,18 @@ __device__ __forceinline__ int32_t load_remote(const int32_t* local, uint32_t ra
   return value;
 }
 
+__device__ __forceinline__ float4 load_remote_four(const float* local, uint32_t rank) {
+  float4 values;
+  asm volatile(
+      "{\n\t.reg .b32 remote;\n\t"
+      "mapa.shared::cluster.u32 remote, %4, %5;\n\t"
+      "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [remote];\n\t}"
+      : "=f"(values.x), "=f"(values.y), "=f"(values.z), "=f"(values.w)
+      : "r"(shared_address(local)), "r"(rank)
+      : "memory");
+  return values;
+}
+
 // Into the same place of block `rank` of the cluster.
 __device__ __forceinline__ void store_remote(float* local, uint32_t rank, float value) {
   asm volatile(

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../common/hopper.cuh"
+#include "../common/store_four.cuh"
 #include "fragments.cuh"
 #include "linear_gptq.h"
 
@@ -66,40 +67,10 @@ class GridStager {
   int first_[kRows];
 };
 
-__device__ __forceinline__ float4 load_remote_four(const float* local, uint32_t rank) {
-  float4 values;
-  asm volatile(
-      "{\n\t.reg .b32 remote;\n\t"
-      "mapa.shared::cluster.u32 remote, %4, %5;\n\t"
-      "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [remote];\n\t}"
-      : "=f"(values.x), "=f"(values.y), "=f"(values.z), "=f"(values.w)
-      : "r"(hopper::shared_address(local)), "r"(rank)
-      : "memory");
-  return values;
-}
-
 // Four neighbouring outputs of a row, of which the first is number column.
 __device__ __forceinline__ void store_four(const LinearGptq& p, int64_t at, int64_t column,
                                            const float (&values)[4]) {
-  const bool wide = p.out_dtype == DType::F32;
-  void* to = static_cast<char*>(p.out) + at * (wide ? 4 : 2);
-  const bool whole =
-      column + 4 <= p.weight.rows && reinterpret_cast<uintptr_t>(to) % (wide ? 16 : 8) == 0;
-  if (!whole) {
-    for (int i = 0; i < 4 && column + i < p.weight.rows; ++i) {
-      store_float(p.out, p.out_dtype, at + i, values[i]);
-    }
-  } else if (wide) {
-    *static_cast<float4*>(to) = float4{values[0], values[1], values[2], values[3]};
-  } else if (p.out_dtype == DType::F16) {
-    const __half2 pairs[2] = {__floats2half2_rn(values[0], values[1]),
-                              __floats2half2_rn(values[2], values[3])};
-    *static_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(pairs);
-  } else {
-    const __nv_bfloat162 pairs[2] = {__floats2bfloat162_rn(values[0], values[1]),
-                                     __floats2bfloat162_rn(values[2], values[3])};
-    *static_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(pairs);
-  }
+  cuda::store_four(p.out, p.out_dtype, at, column, p.weight.rows, values);
 }
 
 template <int Step, class T, int Bits>

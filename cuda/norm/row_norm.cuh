@@ -136,9 +136,7 @@ __global__ void __launch_bounds__(Threads) row_norm_kernel(const RowNorm<T> norm
     for (int i = 0; i < kWidth; ++i) scale[i] = 1.0f, shift[i] = 0.0f;
     if (column >= norm.columns) return;
     if (norm.weight) load_floats(scale, norm.weight, norm.weight_dtype, column);
-    if (Kind == Norm::Layer && norm.bias) {
-      load_floats(shift, norm.bias, norm.weight_dtype, column);
-    }
+    if (norm.bias) load_floats(shift, norm.bias, norm.weight_dtype, column);
   };
   // Ahead of the reductions where registers allow.
   if constexpr (Vectors == 1) load_weights(column_of(0));

@@ -12,8 +12,11 @@ export class EagerScorer {
   readonly #cache: KvCache;
   readonly #window: number;
 
-  /** @param window most ids of one window */
-  constructor(transformer: Transformer, window: number) {
+  /**
+   * @param window most ids of one window
+   * @param cacheShape of the cache, if not the one that the model asks for
+   */
+  constructor(transformer: Transformer, window: number, cacheShape = transformer.cacheShape) {
     if (window > transformer.maxPositions) {
       throw new OptionsError(
         `window is ${window}, but the context is limited to ${transformer.maxPositions}: choose a ` +
@@ -22,7 +25,7 @@ export class EagerScorer {
     }
     this.#transformer = transformer;
     this.#window = window;
-    this.#cache = new KvCache(transformer.device, transformer.cacheShape, 1, window);
+    this.#cache = new KvCache(transformer.device, cacheShape, 1, window);
   }
 
   /** -log p(id i + 1 | ids 0 .. i) for each i, in nats. Runs on the caller's thread. */

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../core/dtype.h"
+#include "affine_chunks.h"
 #include "gptq_span.h"
 
 // The SIMD levels rely on GCC's target pragma; other compilers and processors use the scalar one.
@@ -33,6 +34,13 @@ using MatmulTile = void (*)(const float* x, int64_t x_stride, const void* w, int
 using MatmulTileS8 = void (*)(const int8_t* x, int64_t x_stride, const int32_t* x_sums,
                               const int8_t* w, int64_t w_stride, int64_t k, int64_t rows,
                               int64_t cols, int32_t* out, int64_t out_stride, bool accumulate);
+
+// out[i, j] = sum over groups of scale * (sum of (code - zero point) * x) for i < rows, j < cols <= 4
+// (ops/linear_affine.h), on activations in chunk order. weight has four rows; those behind cols are
+// read, not used. The sums of a group are exact.
+using MatmulAffine = void (*)(const AffineInput& x, int64_t rows, const AffineRow* weight,
+                              const AffineShape& shape, int64_t cols, float* out,
+                              int64_t out_stride);
 
 // Turns a product of codes back into one of values.
 constexpr float kCodeProduct = 1.0f / (127.0f * 127.0f);
@@ -97,6 +105,9 @@ struct Kernels {
   void (*matmul_gptq)(const float* x, int64_t x_stride, const GptqSpan* spans, int64_t rows,
                       int64_t cols, float* out, int64_t out_stride, bool accumulate);
   int64_t gptq_rows;  // 0 where there is no such matmul
+
+  // Indexed by the bits of the weight; null where there is none.
+  MatmulAffine matmul_affine[9];
 };
 
 // The table of the chosen level: the best that the processor has, or the one that the environment

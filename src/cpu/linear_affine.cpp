@@ -1,10 +1,8 @@
 #include "../ops/linear_affine.h"
 
-#include "affine_codes.h"
+#include "affine_matmul.h"
 #include "checks.h"
 #include "cpu_op.h"
-#include "kernels.h"
-#include "matmul.h"
 #include "parallel.h"
 #include "widened.h"
 
@@ -14,143 +12,114 @@ namespace {
 
 using namespace ops::linear_affine;
 
-// Positions that are unpacked and multiplied at a time.
-constexpr int64_t kPiece = 256;
-
-struct Matmul {
-  const OpCall& call;
-  const int8_t* input;    // i8[M, K]
-  const int32_t* x_sums;  // of each row, for each piece
-  const float* scale;
-  const float* shift;  // the bias, or null
-  const Kernels& kernel = kernels();
-  const int64_t m = call[out].rows(), k = columns(call);
-  const int64_t groups = call[scales].cols();
-  const int64_t size = static_cast<int64_t>(call.attrs[group_size]);
-
-  // Calls body(begin, count, group) for pieces, which end where groups do.
-  template <class Body>
-  static void for_pieces(int64_t k, int64_t size, const Body& body) {
-    for (int64_t p = 0, count; p < k; p += count) {
-      count = std::min({kPiece, k - p, size - p % size});
-      body(p, count, p / size);
-    }
-  }
-
-  void run(const MatmulTasks::Task& task) const {
-    alignas(64) int8_t weights[kTaskCols * kPiece];
-    int32_t products[kTaskRows * kTaskCols];
-    for (int64_t r = 0; r < task.rows; ++r) std::fill_n(out_at(task, r), task.cols, 0.0f);
-    const int32_t* sums = x_sums + task.row;
-    for_pieces(k, size, [&](int64_t p, int64_t count, int64_t group) {
-      for (int64_t j = 0; j < task.cols; ++j) {
-        unpack(task.col + j, p, count, group, weights + j * kPiece);
-      }
-      kernel.matmul_s8(input + task.row * k + p, k, sums, weights, kPiece, count, task.rows,
-                       task.cols, products, kTaskCols, p % size > 0);
-      sums += m;
-      if (p + count == std::min(k, (group + 1) * size)) promote(task, group, products);
-    });
-    for (int64_t r = 0; r < task.rows; ++r) finish(task, out_at(task, r));
-  }
-
- private:
-  float* out_at(const MatmulTasks::Task& task, int64_t r) const {
-    return call[out].as<float>() + (task.row + r) * call[out].row_stride() + task.col;
-  }
-
-  void unpack(int64_t row, int64_t p, int64_t count, int64_t group, int8_t* weights) const {
-    const uint8_t* low = call[codes].as<uint8_t>() + row * call[codes].cols();
-    const int zero = call[zeros] ? call[zeros].as<uint8_t>()[row * groups + group] : 0;
-    switch (static_cast<int>(call.attrs[bits])) {
-      case 3:
-        return unpack_weights<3>(low, call[high].as<uint8_t>() + row * call[high].cols(), p, count,
-                                 zero, weights);
-      case 4:
-        return unpack_weights<4>(low, nullptr, p, count, zero, weights);
-      default:
-        return unpack_weights<8>(low, nullptr, p, count, 0, weights);
-    }
-  }
-
-  void promote(const MatmulTasks::Task& task, int64_t group, const int32_t* products) const {
-    float factors[kTaskCols];
-    for (int64_t j = 0; j < task.cols; ++j) factors[j] = scale[(task.col + j) * groups + group];
-    for (int64_t r = 0; r < task.rows; ++r) {
-      float* y = out_at(task, r);
-      const int32_t* row = products + r * kTaskCols;
-      for (int64_t j = 0; j < task.cols; ++j) y[j] += factors[j] * static_cast<float>(row[j]);
-    }
-  }
-
-  void finish(const MatmulTasks::Task& task, float* y) const {
-    for (int64_t j = 0; shift && j < task.cols; ++j) y[j] += shift[task.col + j];
-    const bool relu = call.attrs[activation] != 0;
-    for (int64_t j = 0; relu && j < task.cols; ++j) y[j] = y[j] < 0 ? 0.0f : y[j];  // keeps a NaN
-  }
-};
+bool has_chunks(const OpCall& call) {
+  return kernels().matmul_affine[static_cast<int>(call.attrs[bits])] != nullptr;
+}
 
 int64_t piece_count(const OpCall& call) {
-  int64_t count = 0;
-  Matmul::for_pieces(columns(call), static_cast<int64_t>(call.attrs[group_size]),
-                     [&](int64_t, int64_t, int64_t) { ++count; });
-  return count;
+  return AffinePieces::count(columns(call), static_cast<int64_t>(call.attrs[group_size]));
+}
+
+// The workspace: scales and bias as f32, activations of a byte each where they are packed, and what
+// either way makes of them. Every part begins at a multiple of 64 bytes.
+class Workspace {
+ public:
+  explicit Workspace(const OpCall& call, void* base = nullptr) : base_(static_cast<char*>(base)) {
+    const int64_t m = call[out].rows(), k = columns(call);
+    scale = take<float>(call[ops::linear_affine::scales].elements());
+    shift = take<float>(call[out].cols());
+    input = take<int8_t>(call.attrs[x_bits] == 8 ? 0 : m * k);
+    const int64_t chunks = has_chunks(call) ? m * AffineChunks::count(k) : 0;
+    ordered = take<int8_t>(chunks * ops::affine::kChunk);
+    lane_sums = take<float>(chunks * kChunkLanes);
+    piece_sums = take<int32_t>(has_chunks(call) ? 0 : m * piece_count(call));
+  }
+  size_t bytes() const { return bytes_; }
+
+  float* scale;
+  float* shift;
+  int8_t* input;
+  int8_t* ordered;
+  float* lane_sums;
+  int32_t* piece_sums;
+
+ private:
+  template <class T>
+  T* take(int64_t count) {
+    auto* begin = reinterpret_cast<T*>(base_ + bytes_);
+    bytes_ += (count * sizeof(T) + 63) / 64 * 64;
+    return begin;
+  }
+
+  char* base_;
+  size_t bytes_ = 0;
+};
+
+// Calls body(row) for every row of x, on all threads.
+template <class Body>
+void for_rows(const OpCall& call, ThreadPool& pool, const Body& body) {
+  pool.parallel_for(call[x].rows(), row_grain(columns(call)), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) body(row);
+  });
 }
 
 // The activations as int8, in the buffer where they are packed.
 const int8_t* widened_codes(const OpCall& call, ThreadPool& pool, int8_t* buffer) {
   if (call.attrs[x_bits] == 8) return call[x].as<int8_t>();
   const int64_t k = columns(call);
-  pool.parallel_for(call[x].rows(), row_grain(k), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      unpack_nibbles(call[x].as<uint8_t>() + row * k / 2, k, buffer + row * k);
-    }
+  for_rows(call, pool, [&](int64_t row) {
+    unpack_nibbles(call[x].as<uint8_t>() + row * k / 2, k, buffer + row * k);
   });
   return buffer;
 }
 
-void sum_codes(const OpCall& call, ThreadPool& pool, const int8_t* input, int32_t* x_sums) {
-  const Kernels& kernel = kernels();
-  const int64_t m = call[out].rows(), k = columns(call);
-  pool.parallel_for(m, row_grain(k), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      int32_t* to = x_sums + row;
-      Matmul::for_pieces(k, static_cast<int64_t>(call.attrs[group_size]),
-                         [&](int64_t p, int64_t count, int64_t) {
-                           *to = kernel.sum_s8(input + row * k + p, count);
-                           to += m;
-                         });
-    }
+template <class Way>
+void run_tasks(const Way& way, const OpCall& call, ThreadPool& pool) {
+  const MatmulTasks tasks(call[out].rows(), call[out].cols(), pool.threads());
+  pool.parallel_for(tasks.count(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) way.run(tasks[i]);
   });
+}
+
+void run_chunks(const AffineCall& affine, const Workspace& buffers, ThreadPool& pool) {
+  const int64_t chunks = AffineChunks::count(affine.k);
+  for_rows(affine.call, pool, [&](int64_t row) {
+    to_chunk_order(affine.input + row * affine.k, affine.k, affine.bits,
+                   buffers.ordered + row * chunks * ops::affine::kChunk,
+                   buffers.lane_sums + row * chunks * kChunkLanes);
+  });
+  const AffineChunks way(affine, {buffers.ordered, buffers.lane_sums});
+  run_tasks(way, affine.call, pool);
+}
+
+void run_pieces(const AffineCall& affine, const Workspace& buffers, ThreadPool& pool) {
+  for_rows(affine.call, pool, [&](int64_t row) {
+    int32_t* to = buffers.piece_sums + row;
+    AffinePieces::for_pieces(affine.k, affine.size, [&](int64_t p, int64_t count) {
+      *to = affine.kernel.sum_s8(affine.input + row * affine.k + p, count);
+      to += affine.m;
+    });
+  });
+  run_tasks(AffinePieces(affine, buffers.piece_sums), affine.call, pool);
 }
 
 void run(const OpCall& call, ThreadPool& pool) {
   require_f32(spec, call, {out});
   require_float(spec, call, {bias});
-  const int64_t m = call[out].rows(), n = call[out].cols();
-  if (m == 0 || n == 0) return;
-  auto* buffer = static_cast<float*>(call.workspace);
-  const float* scale = widened(call[scales], buffer);
-  buffer += call[scales].elements();
-  const float* shift = widened(call[bias], buffer);
-  auto* x_sums = reinterpret_cast<int32_t*>(buffer + n);
-  const int8_t* input =
-      widened_codes(call, pool, reinterpret_cast<int8_t*>(x_sums + m * piece_count(call)));
-  sum_codes(call, pool, input, x_sums);
-  const Matmul matmul{
-      .call = call, .input = input, .x_sums = x_sums, .scale = scale, .shift = shift};
-  const MatmulTasks tasks(m, n, pool.threads());
-  pool.parallel_for(tasks.count(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) matmul.run(tasks[i]);
-  });
+  if (call[out].rows() == 0 || call[out].cols() == 0) return;
+  const Workspace buffers(call, call.workspace);
+  const AffineCall affine{.call = call,
+                          .input = widened_codes(call, pool, buffers.input),
+                          .scale = widened(call[scales], buffers.scale),
+                          .shift = widened(call[bias], buffers.shift)};
+  if (has_chunks(call)) {
+    run_chunks(affine, buffers, pool);
+  } else {
+    run_pieces(affine, buffers, pool);
+  }
 }
 
-size_t workspace(const OpCall& call) {
-  const int64_t m = call[out].rows(), n = call[out].cols();
-  const int64_t unpacked = call.attrs[x_bits] == 8 ? 0 : m * columns(call);
-  return (call[scales].elements() + n) * sizeof(float) + m * piece_count(call) * sizeof(int32_t) +
-         unpacked;
-}
+size_t workspace(const OpCall& call) { return Workspace(call).bytes(); }
 
 const CpuOp op(spec, run, workspace);
 

@@ -266,7 +266,7 @@ export function linearAffineCase(shape: LinearShape): OpCase {
       x,
       codes: bits === 8 ? input('i8', low, integers(n, -128, 127)) : input('u8', low, bytes(n)),
       high: bits === 3 ? input('u8', [n, affinePlaneBytes(k, 1)], bytes(n + 1)) : null,
-      scales: input('weight', [n, g], normal(g, 0.1)),
+      scales: input('weight', [n, g], normal(g, bits === 8 ? 0.005 : 0.1)),
       zeros: bits === 8 ? null : input('u8', [n, g], integers(g, 0, 2 ** bits - 1)),
       bias: bias ? input('weight', [n], normal(n)) : null,
       out: {

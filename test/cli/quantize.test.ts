@@ -75,6 +75,58 @@ test('takes the same as --quantization', async () => {
   expect(report).toMatchObject({ threshold: 3, mode: 'bitsandbytes' });
 });
 
+describe('rptq', () => {
+  const calibration = ['--dataset', HELDOUT_TEXT, '--samples', '4', '--seqlen', '128'];
+
+  test.each([
+    ['sample-llama', 'W4A8', 28],
+    ['sample-opt', 'W16A16-KV4', 0],
+  ] as const)(
+    '%s to %s: quantized, saved, loaded, near the original',
+    async (name, config, count) => {
+      const [model, out] = [sampleFolder(name), join(root, `${name}-rptq`)];
+      const args = ['quantize', model, '--method', 'rptq', '--config', config, '--out', out];
+      const settings = ['--clusters', '16', '--cluster-sizes', 'kmeans', '--group-size', '64'];
+      const report = await fewbitJson<{ layers: object[]; after: Bytes }>([
+        ...args,
+        ...calibration,
+        ...settings,
+      ]);
+      expect(report).toMatchObject({
+        out,
+        method: 'rptq',
+        calibration: { windows: 4, seqlen: 128 },
+        config: { config, clusters: 16, headClusters: 4, clusterSizes: 'kmeans', groupSize: 64 },
+      });
+      expect(report.layers).toHaveLength(count);
+      const measure = async (folder: string) =>
+        (
+          await fewbitJson<{ perplexity: number }>([
+            ...['perplexity', folder, '--ids', HELDOUT_IDS, '--limit', '2'],
+          ])
+        ).perplexity;
+      const loss = (await measure(out)) / (await measure(model)) - 1;
+      expect(loss).toBeLessThan(0.2);
+      expect(Math.abs(loss)).toBeGreaterThan(1e-4);
+    },
+  );
+
+  test.each<[string[], RegExp]>([
+    [['--config', 'W4A8'], /rptq needs text to calibrate with: --dataset FILE/],
+    [['--config', 'W5'], /--config.*Allowed choices are W4A16/],
+    [[...calibration, '--bits', '4'], /--bits is an option of gptq, not of rptq/],
+    [[...calibration, '--rtn'], /--rtn is an option of gptq, not of rptq/],
+    [[...calibration, '--group-size', '48'], /multiple of 32/],
+    [[...calibration, '--threshold', '3'], /--threshold is an option of other methods/],
+  ])('%j is refused', async (args, message) => {
+    const { code, stderr } = await fewbit([
+      ...['quantize', sampleFolder('sample-opt'), '--method', 'rptq', '--out', join(root, 'no')],
+      ...args,
+    ]);
+    expect([code, stderr]).toEqual([2, expect.stringMatching(message)]);
+  });
+});
+
 describe('gptq', () => {
   const calibration = ['--dataset', HELDOUT_TEXT, '--samples', '8', '--seqlen', '128'];
 

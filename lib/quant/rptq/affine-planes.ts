@@ -1,9 +1,8 @@
 import { type AffineWeightBits, affinePlaneBytes } from '../../ops';
 import type { Planes } from '../gptq/planes';
 
-/** Positions that share a shift: see `src/ops/affine_codes.h`. */
-const RUN = 16;
-const BLOCK_BITS = 128;
+/** Positions whose fields lie together. */
+const CHUNK = 128;
 
 /** The codes u8[rows, positions] that planes of `linearAffine` hold: the reverse of `affineRepack`. */
 export function readAffinePlanes(
@@ -22,14 +21,23 @@ function addPlane(
   out: Uint8Array,
 ): void {
   const rowBytes = affinePlaneBytes(positions, width);
-  const block = BLOCK_BITS / width;
   const mask = (1 << width) - 1;
+  const fields = Array.from({ length: positions }, (_, p) => fieldOf(p, width));
   for (let row = 0; row < rows; row++) {
-    for (let p = 0; p < positions; p++) {
-      const byte = plane[row * rowBytes + Math.floor(p / block) * RUN + (p % RUN)] as number;
-      const field = (byte >>> (Math.floor((p % block) / RUN) * width)) & mask;
+    for (const [p, { byte, bit }] of fields.entries()) {
+      const field = ((plane[row * rowBytes + byte] as number) >>> bit) & mask;
       const at = row * positions + p;
       out[at] = (out[at] as number) | (field << shift);
     }
   }
+}
+
+/** Where the field of a position is: see `src/ops/affine_codes.h`. */
+function fieldOf(position: number, width: number): { byte: number; bit: number } {
+  const chunk = Math.floor(position / CHUNK);
+  const inChunk = position % CHUNK;
+  const part = Math.floor(inChunk / 4) % 4;
+  const bit = Math.floor(inChunk / 16) * width;
+  const word = (chunk * (CHUNK / 8) + part * 4) * width + Math.floor(bit / 8) * 4;
+  return { byte: word + (inChunk % 4), bit: bit % 8 };
 }

@@ -9,6 +9,7 @@
 
 #include "../simd/matmul_gptq.h"
 #include "../simd/table.h"
+#include "affine.h"
 #include "gptq.h"
 #include "matmul_s8.h"
 #include "matmul_ternary.h"
@@ -21,6 +22,8 @@ void use_avx2(Kernels& table) {
   table.dequantize_gptq = simd::dequantize_gptq<avx2::Gptq>;
   table.matmul_gptq = simd::matmul_gptq<avx2::Gptq>;
   table.gptq_rows = avx2::Gptq::kFewRows;
+  table.matmul_affine[3] = simd::matmul_affine_of<avx2::Affine, 3>;
+  table.matmul_affine[4] = simd::matmul_affine_of<avx2::Affine, 4>;
   table.matmul_s8 = simd::matmul_s8<avx2::Widening>;
   table.matmul_ternary = simd::matmul_s8<avx2::Ternary>;
 }

@@ -7,8 +7,9 @@
 // GCC 12's own headers pass deliberately undefined registers (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC target("avx2,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
+#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
 
+#include "affine.h"
 #include "matmul_s8.h"
 #include "matmul_ternary.h"
 
@@ -33,6 +34,9 @@ int32_t sum_s8(const int8_t* x, int64_t n) {
 void use_avx512_vnni(Kernels& table) {
   table.matmul_s8 = simd::matmul_s8<avx512::Vnni>;
   table.matmul_ternary = simd::matmul_s8<avx512::VnniTernary>;
+  table.matmul_affine[3] = simd::matmul_affine_of<avx512::Affine, 3>;
+  table.matmul_affine[4] = simd::matmul_affine_of<avx512::Affine, 4>;
+  table.matmul_affine[8] = simd::matmul_affine_of<avx512::Affine, 8>;
   table.sum_s8 = sum_s8;
 }
 

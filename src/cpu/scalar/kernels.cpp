@@ -179,6 +179,7 @@ void use_scalar(Kernels& table) {
       .dequantize_gptq = scalar::dequantize_gptq,
       .matmul_gptq = nullptr,
       .gptq_rows = 0,
+      .matmul_affine = {},
   };
 }
 

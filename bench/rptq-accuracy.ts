@@ -1,0 +1,231 @@
+/**
+ * The table of RPTQ (arXiv 2304.01089) on held-out text: perplexity of every configuration, beside 16
+ * bits and beside rounding activations naively to the same bits, on models as they are and on copies
+ * of them with outlier channels.
+ *
+ *   node dist/bench/rptq-accuracy.js [--model samples/sample-opt,samples/sample-llama]
+ *     [--variant plain,outlier] [--config W4A16,W4A8,...] [--method balanced,kmeans,tensor,token]
+ *     [--calibration FILE|wikitext2|c4|ptb] [--samples 128] [--seqlen 512] [--seed 0]
+ *     [--ids FILE] [--windows N] [--device auto] [--json]
+ *
+ * `balanced` and `kmeans` are RPTQ with clusters of equal and of any size. `tensor` rounds each
+ * activation onto one static grid, `token` each of its rows onto one of its own, both with weights
+ * quantized as in W4A16 and queries in 16 bits. Perplexity is that of windows of 512 ids.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import {
+  AutoModelForCausalLM,
+  AutoTokenizer,
+  type CausalLanguageModel,
+  calibrationWindows,
+  type DeviceName,
+  naivePerplexity,
+  perplexity,
+  RPTQ_CONFIGS,
+  type RptqConfigName,
+  writeOutlierVariant,
+} from 'fewbit';
+import { type Calibration, withQuantizedCopy } from './support/quantized-copy';
+import {
+  checkSamples,
+  progress,
+  readIds,
+  SAMPLE_MODELS,
+  SAMPLE_TEXT,
+  signedPercent,
+} from './support/sample-files';
+import { type Column, markdownTable } from './support/table';
+
+type Method = 'balanced' | 'kmeans' | 'tensor' | 'token';
+
+interface Result {
+  model: string;
+  config: RptqConfigName | '16-bit';
+  method?: Method;
+  perplexity: number;
+  /** Share of the 16-bit perplexity that is added. */
+  loss: number;
+}
+
+const { values } = parseArgs({
+  options: {
+    model: { type: 'string', default: SAMPLE_MODELS.join(',') },
+    variant: { type: 'string', default: 'plain,outlier' },
+    config: { type: 'string', default: Object.keys(RPTQ_CONFIGS).join(',') },
+    method: { type: 'string', default: 'balanced,kmeans,tensor,token' },
+    calibration: { type: 'string', default: join(SAMPLE_TEXT, 'calibration.txt') },
+    samples: { type: 'string', default: '128' },
+    seqlen: { type: 'string', default: '512' },
+    seed: { type: 'string', default: '0' },
+    ids: { type: 'string', default: join(SAMPLE_TEXT, 'heldout-ids.u16') },
+    windows: { type: 'string' },
+    device: { type: 'string', default: 'auto' },
+    json: { type: 'boolean', default: false },
+  },
+});
+
+const WINDOW = 512;
+/** Windows that show the naive method the span of each activation. */
+const NAIVE_WINDOWS = 16;
+/** Whose weights the naive methods run on. */
+const WEIGHTS = 'W4A16';
+const device = values.device as DeviceName;
+const limit = values.windows === undefined ? undefined : Number(values.windows);
+const configs = values.config.split(',') as RptqConfigName[];
+const methods = values.method.split(',') as Method[];
+const calibration: Calibration = {
+  dataset: values.calibration,
+  samples: Number(values.samples),
+  seqlen: Number(values.seqlen),
+  seed: Number(values.seed),
+};
+
+async function withModel<T>(
+  folder: string,
+  use: (model: CausalLanguageModel) => Promise<T>,
+): Promise<T> {
+  await using model = await AutoModelForCausalLM.fromPretrained(folder, {
+    device,
+    maxContext: WINDOW,
+  });
+  return await use(model);
+}
+
+function measure(folder: string, ids: Uint16Array): Promise<number> {
+  return withModel(folder, async (model) => {
+    const { perplexity: value } = await perplexity(model, ids, { window: WINDOW, limit });
+    return value;
+  });
+}
+
+/** Runs `use` with the model's folder, or with that of a copy that has outlier channels. */
+async function withVariant<T>(
+  model: string,
+  variant: string,
+  use: (folder: string) => Promise<T>,
+): Promise<T> {
+  if (variant === 'plain') return use(model);
+  if (variant !== 'outlier') throw new Error(`--variant takes plain and outlier, got '${variant}'`);
+  const copy = await mkdtemp(join(tmpdir(), 'fewbit-outlier-'));
+  try {
+    await writeOutlierVariant(model, copy);
+    return await use(copy);
+  } finally {
+    await rm(copy, { recursive: true, force: true });
+  }
+}
+
+type Report = (config: Result['config'], perplexity: number, method?: Method) => void;
+
+async function rptq(folder: string, ids: Uint16Array, title: string, report: Report) {
+  for (const clusterSizes of methods.filter((name) => name === 'balanced' || name === 'kmeans')) {
+    for (const config of configs) {
+      const name = `${title}, ${config}, ${clusterSizes}`;
+      const onLayer = (done: number, total: number): void =>
+        progress(`${name}, layer ${done} of ${total}`);
+      await withQuantizedCopy(
+        folder,
+        { method: 'rptq', config, clusterSizes },
+        { calibration, device, onLayer },
+        async (copy) => {
+          progress(`${name}, evaluation`);
+          report(config, await measure(copy, ids), clusterSizes);
+        },
+      );
+    }
+  }
+}
+
+async function naive(folder: string, ids: Uint16Array, title: string, report: Report) {
+  const wanted = methods.filter((name) => name === 'tensor' || name === 'token');
+  // The others quantize the cache alone, or nothing.
+  const rounded = configs.filter((name) => RPTQ_CONFIGS[name].inner < 16);
+  if (wanted.length === 0 || rounded.length === 0) return;
+  const tokenizer = () => AutoTokenizer.fromPretrained(folder);
+  const { windows } = await calibrationWindows(calibration.dataset, tokenizer, calibration);
+  const options = { window: WINDOW, limit, calibration: windows.slice(0, NAIVE_WINDOWS) };
+  await withQuantizedCopy(
+    folder,
+    { method: 'rptq', config: WEIGHTS },
+    { calibration, device, onLayer: () => progress(`${title}, weights for naive rounding`) },
+    (copy) =>
+      withModel(copy, async (model) => {
+        for (const config of rounded) {
+          for (const by of wanted) {
+            progress(`${title}, ${config}, ${by}`);
+            const widths = RPTQ_CONFIGS[config];
+            report(config, await naivePerplexity(model, ids, { ...options, by, widths }), by);
+          }
+        }
+      }),
+  );
+}
+
+async function evaluate(model: string, variant: string, ids: Uint16Array): Promise<Result[]> {
+  return withVariant(model, variant, async (folder) => {
+    const title = `${basename(model)}${variant === 'plain' ? '' : ', outliers'}`;
+    const base = await measure(folder, ids);
+    const results: Result[] = [];
+    const report: Report = (config, value, method) => {
+      progress('');
+      process.stderr.write(
+        `${title}, ${config}, ${method ?? '-'}: perplexity ${value.toFixed(3)}\n`,
+      );
+      const loss = value / base - 1;
+      results.push({
+        model: title,
+        config,
+        ...(method ? { method } : {}),
+        perplexity: value,
+        loss,
+      });
+    };
+    report('16-bit', base);
+    await rptq(folder, ids, title, report);
+    await naive(folder, ids, title, report);
+    return results;
+  });
+}
+
+const TITLES: Record<Method, string> = {
+  balanced: 'RPTQ, equal clusters',
+  kmeans: 'RPTQ, clusters of KMeans',
+  tensor: 'naive, by tensor',
+  token: 'naive, by token',
+};
+
+const COLUMNS: Column<Result>[] = [
+  { title: 'model', cell: (r) => r.model },
+  { title: 'configuration', cell: (r) => r.config },
+  { title: 'method', cell: (r) => (r.method ? TITLES[r.method] : '-') },
+  { title: 'perplexity', cell: (r) => r.perplexity.toFixed(3) },
+  { title: 'change', cell: (r) => (r.method ? signedPercent(r.loss) : '') },
+];
+
+async function main(): Promise<void> {
+  const models = values.model.split(',');
+  checkSamples([...models, values.calibration, values.ids]);
+  const ids = await readIds(values.ids);
+  const results: Result[] = [];
+  for (const model of models) {
+    for (const variant of values.variant.split(',')) {
+      results.push(...(await evaluate(model, variant, ids)));
+    }
+  }
+  if (values.json) {
+    console.log(JSON.stringify({ ...values, results }, null, 1));
+    return;
+  }
+  const { samples, seqlen } = calibration;
+  console.log(`calibrated on ${samples} windows of ${seqlen} ids\n`);
+  console.log(markdownTable(COLUMNS, results));
+}
+
+main().catch((error: unknown) => {
+  progress('');
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+});

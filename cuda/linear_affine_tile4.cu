@@ -1,0 +1,10 @@
+// linear_affine for many rows, weights of 4 bits: see affine/tile_matmul.cuh.
+#include "affine/tile_launch.cuh"
+
+namespace fewbit::cuda::affine {
+
+void launch_tiles_4(const Product& p, const TileVariant& variant, Context& context) {
+  launch_tiles<4>(p, variant, context);
+}
+
+}  // namespace fewbit::cuda::affine

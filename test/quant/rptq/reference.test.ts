@@ -1,0 +1,165 @@
+import { AutoModelForCausalLM, quantize, RPTQ_CONFIGS, type RptqConfigName } from '../../../lib';
+import { Folders } from '../../support/checkpoints';
+import { relativeError } from '../../support/golden';
+import { roundEven } from '../../support/half';
+import { FakeQuantized } from './support/fake-quantized';
+import { type Matrix, PlainModel } from './support/plain-model';
+import { type Architecture, smallWindows, writeSmallModel } from './support/small-models';
+
+const folders = new Folders();
+afterAll(() => folders.dispose());
+
+const windows = smallWindows(5, 40);
+const [prompt] = smallWindows(1, 32) as [number[]];
+
+interface Made {
+  original: PlainModel;
+  fake: FakeQuantized;
+  logits: Float32Array;
+}
+
+async function make(architecture: Architecture, config: RptqConfigName): Promise<Made> {
+  const [folder, out] = [folders.path(), folders.path()];
+  await writeSmallModel(folder, architecture);
+  await quantize(
+    folder,
+    { method: 'rptq', config, metric: 'ema_minmax', clusterSizes: 'kmeans', clusters: 8 },
+    { out, device: 'cpu', dataset: windows },
+  );
+  const original = PlainModel.read(folder);
+  await using model = await AutoModelForCausalLM.fromPretrained(out, { device: 'cpu' });
+  const { logits } = await model.forward([prompt]);
+  return { original, fake: new FakeQuantized(original, out, RPTQ_CONFIGS[config]), logits };
+}
+
+/** Smallest and largest value of each channel, for each window. */
+type Ranges = { min: Float64Array; max: Float64Array }[];
+
+function rangesOf(x: Matrix): Ranges[number] {
+  const [first] = x as [Float64Array];
+  const fold = (pick: (a: number, b: number) => number): Float64Array =>
+    x.reduce((all, row) => all.map((value, k) => pick(value, row[k] as number)), first);
+  return { min: fold(Math.min), max: fold(Math.max) };
+}
+
+/** The range of a cluster: moving averages of its extremes, window by window. */
+function clusterRange(ranges: Ranges, members: readonly number[]): { min: number; max: number } {
+  const [first, ...others] = ranges.map(({ min, max }) => ({
+    min: Math.min(...members.map((k) => min[k] as number)),
+    max: Math.max(...members.map((k) => max[k] as number)),
+  })) as [{ min: number; max: number }];
+  return others.reduce(
+    (average, now: { min: number; max: number }) => ({
+      min: 0.99 * average.min + 0.01 * now.min,
+      max: 0.99 * average.max + 0.01 * now.max,
+    }),
+    first,
+  );
+}
+
+/** The grid of arXiv 2304.01089's reference implementation. */
+function gridOf({ min, max }: { min: number; max: number }, bits: number) {
+  const scale = Math.max((max - min) / 2 ** bits, 1e-4);
+  return { scale, zero: roundEven(-(max + min) / (2 * scale)) };
+}
+
+describe.each<Architecture>(['llama', 'opt'])('%s', (architecture) => {
+  test.each<RptqConfigName>(['W4A16', 'W4A8', 'W4A4', 'W4A4KV', 'W3A3KV'])(
+    '%s computes what fake quantization in double precision does',
+    async (config) => {
+      const { original, fake, logits } = await make(architecture, config);
+      const expected = fake.model.forward(prompt, fake.taps());
+      const flat = expected.flatMap((row) => [...row]);
+      expect(relativeError(logits, flat)).toBeLessThan(1e-4);
+      const unquantized = original.forward(prompt).flatMap((row) => [...row]);
+      expect(relativeError(logits, unquantized)).toBeGreaterThan(0.02);
+    },
+  );
+
+  test.each<RptqConfigName>(['W4A8', 'W4A4'])(
+    '%s: scales, zero points and clusters of the first layer',
+    async (config) => {
+      const { original, fake } = await make(architecture, config);
+      const widths = RPTQ_CONFIGS[config];
+      const first = original.layer(0);
+      const seen = new Map<string, Ranges>();
+      const add = (name: string, x: Matrix): Matrix => {
+        seen.set(name, [...(seen.get(name) ?? []), rangesOf(x)]);
+        return x;
+      };
+      for (const window of windows) {
+        original.forward(window, {
+          input: (names, x) => names.reduce((rows, name) => add(name, rows), x),
+          attention: (name, kind, x) => add(`${name} ${kind}`, x),
+        });
+      }
+      let checked = 0;
+      for (const [layer, clusters] of fake.clusters) {
+        if (!layer.startsWith(first)) continue;
+        const ranges = seen.get(layer) as Ranges;
+        const grids = fake.inputs.get(layer) as { scales: number[]; zeros: number[] };
+        const isNormed = !/(o_proj|out_proj|down_proj|fc2)$/.test(layer);
+        const bits = isNormed ? widths.norm : widths.inner;
+        for (const members of clusters) {
+          const { scale, zero } = gridOf(clusterRange(ranges, members), bits);
+          for (const channel of members) {
+            expect((grids.scales[channel] as number) / scale).toBeCloseTo(1, 4);
+            expect(grids.zeros[channel]).toBe(zero + 0);
+            checked++;
+          }
+        }
+        if (isNormed || !/o_proj|out_proj/.test(layer)) expectNearest(ranges, clusters);
+      }
+      expect(checked).toBeGreaterThan(300);
+      for (const kind of ['query', 'key', 'value'] as const) {
+        const name = `${first}.self_attn ${kind}`;
+        expectCacheGrids(
+          seen.get(name) as Ranges,
+          fake.cache.get(name) as Grids,
+          kind === 'query' ? widths.query : widths.cache,
+        );
+      }
+    },
+  );
+});
+
+type Grids = { scales: number[]; zeros: number[] };
+
+/** KMeans is done when every channel is nearest to the mean of its own cluster. */
+function expectNearest(ranges: Ranges, clusters: readonly number[][]): void {
+  const point = (k: number): [number, number] => [
+    Math.max(...ranges.map(({ max }) => max[k] as number)),
+    Math.min(...ranges.map(({ min }) => min[k] as number)),
+  ];
+  const centers = clusters.map((members) => {
+    const points = members.map(point);
+    return [0, 1].map((d) => points.reduce((sum, p) => sum + (p[d] as number), 0) / points.length);
+  });
+  const distance = (p: [number, number], c: number[]): number =>
+    Math.hypot(p[0] - (c[0] as number), p[1] - (c[1] as number));
+  for (const [c, members] of clusters.entries()) {
+    for (const channel of members) {
+      const p = point(channel);
+      const nearest = Math.min(...centers.map((center) => distance(p, center)));
+      expect(distance(p, centers[c] as number[])).toBeLessThan(nearest + 1e-5);
+    }
+  }
+}
+
+/** Channels of a head with one grid are a cluster, of which there are at most 4. */
+function expectCacheGrids(ranges: Ranges, { scales, zeros }: Grids, bits: number): void {
+  const width = 32;
+  for (let head = 0; head < scales.length / width; head++) {
+    const clusters = new Map<string, number[]>();
+    for (let k = head * width; k < (head + 1) * width; k++) {
+      const key = `${scales[k]} ${zeros[k]}`;
+      clusters.set(key, [...(clusters.get(key) ?? []), k]);
+    }
+    expect(clusters.size).toBeLessThanOrEqual(4);
+    for (const members of clusters.values()) {
+      const { scale, zero } = gridOf(clusterRange(ranges, members), bits);
+      expect((scales[members[0] as number] as number) / scale).toBeCloseTo(1, 4);
+      expect(zeros[members[0] as number]).toBe(zero + 0);
+    }
+  }
+}
