@@ -82,9 +82,18 @@ function table(
   ];
   const right = sizes.map((_, i) => i + 1);
   return [
-    formatTable(block('weights', ({ needs }) => show(needs.weights)), right),
-    formatTable(block('cache', ({ needs }) => show(needs.kvCache)), right),
-    formatTable(block('activations (an estimate)', ({ needs }) => show(needs.activations)), right),
+    formatTable(
+      block('weights', ({ needs }) => show(needs.weights)),
+      right,
+    ),
+    formatTable(
+      block('cache', ({ needs }) => show(needs.kvCache)),
+      right,
+    ),
+    formatTable(
+      block('activations (an estimate)', ({ needs }) => show(needs.activations)),
+      right,
+    ),
     formatTable(
       block('total', (plan) => `${show(plan.needs.total)}${fits(plan) ? ' ' : '*'}`),
       right,
