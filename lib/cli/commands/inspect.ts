@@ -25,7 +25,7 @@ interface InspectOptions
 }
 
 const HELP = `
-Without --outliers no weights are read; MODEL may also be one of these shapes:
+Without --outliers and --channels no weights are read; MODEL may also be one of these shapes:
   ${PRESET_NAMES.join(', ')}
 
 With --outliers the model runs on a text, and reports the hidden features with large values (as
@@ -95,6 +95,10 @@ async function run(
     const report = options.channels ? 'channels' : 'outliers';
     throw new OptionsError(`${name} is a preset of shapes: --${report} needs a trained model`);
   }
+  const stray = (['threshold', 'draws', 'seed'] as const).find(
+    (name) => options[name] !== undefined,
+  );
+  if (options.channels && stray) throw new OptionsError(`--${stray} needs --outliers`);
   if (options.channels) return drawChannels(name, options, context);
   return printOutliers(name, options, context);
 }

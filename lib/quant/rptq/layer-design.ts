@@ -110,13 +110,13 @@ export function clusterPlans(
 function cacheGrids(
   { query, key, value, moments }: LayerObservations,
   { heads, kvHeads }: HeadShape,
-  { metric, widths, headClusters, clusterSeed }: RptqConfig,
+  { metric, widths, headClusters, clusterSeed, keyFeedback }: RptqConfig,
   valueOrder: Int32Array,
 ): CacheGrids {
   const options = { metric, clusters: headClusters, seed: clusterSeed };
   const bits = widths.cache as Exclude<typeof widths.cache, 16>;
   const keys =
-    bits < 8
+    bits < 8 && keyFeedback
       ? fedKeyGrid(key, moments, bits, options)
       : { key: kvGrid(key, kvHeads, bits, options).values };
   const grids = {

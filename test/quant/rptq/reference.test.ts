@@ -23,7 +23,14 @@ async function make(architecture: Architecture, config: RptqConfigName): Promise
   await writeSmallModel(folder, architecture);
   await quantize(
     folder,
-    { method: 'rptq', config, metric: 'ema_minmax', clusterSizes: 'kmeans', clusters: 8 },
+    {
+      method: 'rptq',
+      config,
+      metric: 'ema_minmax',
+      clusterSizes: 'kmeans',
+      clusters: 8,
+      keyFeedback: false,
+    },
     { out, device: 'cpu', dataset: windows },
   );
   const original = PlainModel.read(folder);
