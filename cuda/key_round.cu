@@ -130,6 +130,7 @@ __global__ __launch_bounds__(kLargestHead) void round_keys(const KeyRound<T> p) 
 
 // Rows that share the reading of feedback, where there are enough of them to fill the device.
 constexpr int kManyRows = 8;
+constexpr int64_t kFewBlocks = 512;
 
 template <class T, int Rows, bool Staged>
 void launch_rows(const KeyRound<T>& problem, Context& context) {
@@ -164,12 +165,13 @@ void run(const OpCall& call, Context& context) {
         .largest_code = ops::kv::largest_code(static_cast<int>(call.attrs[bits]))};
     if (problem.rows == 0) return;
     const bool many = problem.rows >= 16 * kManyRows;
-    // Whole vectors of feedback: heads of a multiple of 4.
-    if (dim <= kStagedHead && dim % 4 == 0) {
-      if (many) return launch_rows<T, kManyRows, true>(problem, context);
+    if (many) return launch_rows<T, kManyRows, false>(problem, context);
+    // Whole vectors of feedback (heads of a multiple of 4), and blocks that run all at once: then the
+    // copy hides behind the kernel before.
+    const bool few = problem.rows * problem.kv_heads <= kFewBlocks;
+    if (few && dim <= kStagedHead && dim % 4 == 0) {
       return launch_rows<T, 1, true>(problem, context);
     }
-    if (many) return launch_rows<T, kManyRows, false>(problem, context);
     launch_rows<T, 1, false>(problem, context);
   });
 }

@@ -49,7 +49,9 @@ export class Attention implements Module {
       key: grid(kvHeads),
       value: grid(kvHeads),
       ...(widths.queryBits ? { query: grid(heads) } : {}),
-      ...(widths.bits < 8 ? { keyFeedback: new Float32Array(kvHeads * headDim ** 2) } : {}),
+      ...(context.source.has(`${name}.key_feedback`)
+        ? { keyFeedback: new Float32Array(kvHeads * headDim ** 2) }
+        : {}),
     };
     this.#headDim = headDim;
   }

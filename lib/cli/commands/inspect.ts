@@ -3,6 +3,7 @@ import { PRESET_NAMES } from '../../checkpoint/presets';
 import { OptionsError } from '../../errors';
 import { DEFAULT_WINDOW } from '../../eval/windows';
 import type { ContextFactory } from '../context';
+import { type ChannelCommandOptions, drawChannels } from '../inspect/channels';
 import { type MemoryCommandOptions, printMemory } from '../inspect/memory';
 import { type OutlierCommandOptions, printOutliers } from '../inspect/outliers';
 import { isPreset } from '../inspect/shapes';
@@ -14,15 +15,17 @@ import { addTextSource } from '../text-source';
 interface InspectOptions
   extends Omit<SummaryOptions, 'batch' | 'context'>,
     OutlierCommandOptions,
+    Pick<ChannelCommandOptions, 'out'>,
     Pick<MemoryCommandOptions, 'gpu'> {
   batch?: number[];
   context?: number[];
   memory?: boolean;
   outliers?: boolean;
+  channels?: boolean;
 }
 
 const HELP = `
-Without --outliers no weights are read; MODEL may also be one of these shapes:
+Without --outliers and --channels no weights are read; MODEL may also be one of these shapes:
   ${PRESET_NAMES.join(', ')}
 
 With --outliers the model runs on a text, and reports the hidden features with large values (as
@@ -32,6 +35,7 @@ With --memory, weights, cache and activations are planned for a GPU (or the CPU,
 
 Examples:
   $ fewbit inspect llama-2-7b --quantization llm.int8 --batch 8 --context 4096
+  $ fewbit inspect samples/sample-opt --channels --text samples/text/heldout.txt --out report.html
   $ fewbit inspect opt-66b --memory --batch 1,8,64 --context 2048 --gpu 80
   $ fewbit inspect samples/sample-opt --outliers --text samples/text/heldout.txt`;
 
@@ -45,6 +49,8 @@ export function inspectCommand(context: ContextFactory): Command {
     .option('--memory', 'what every method and configuration needs; lists of --batch and --context')
     .option('--gpu <GB>', 'with --memory: mark what does not fit', gigabytes)
     .option('--layers', 'list every layer by itself')
+    .option('--channels', 'run the model and draw the ranges of its channels, and their clusters')
+    .option('--out <file>', 'with --channels: the HTML file to write')
     .option('--outliers', 'run the model and find its outlier features')
     .option('--threshold <value>', 'size of an outlier (default: 6)', numberFrom(0))
     .option('--window <ids>', `ids of one window (default: ${DEFAULT_WINDOW})`, wholeNumber(2))
@@ -66,11 +72,14 @@ async function run(
   createContext: ContextFactory,
 ): Promise<void> {
   const context = createContext(options);
-  if (options.memory && options.outliers) {
-    throw new OptionsError('--memory and --outliers are two reports: ask for one of them');
+  const reports = (['memory', 'outliers', 'channels'] as const).filter((name) => options[name]);
+  if (reports.length > 1) {
+    throw new OptionsError(`--${reports.join(' and --')} are two reports: ask for one of them`);
   }
+  if (options.out !== undefined && !options.channels)
+    throw new OptionsError('--out needs --channels');
   if (options.gpu !== undefined && !options.memory) throw new OptionsError('--gpu needs --memory');
-  if (!options.outliers) {
+  if (!options.outliers && !options.channels) {
     const stray = OUTLIER_OPTIONS.find((option) => options[option] !== undefined);
     if (stray) throw new OptionsError(`--${stray} needs --outliers`);
     const { batch = [1], context: tokens, ...rest } = options;
@@ -83,8 +92,14 @@ async function run(
     return printSummary(name, { ...rest, ...sizes }, context);
   }
   if (isPreset(name)) {
-    throw new OptionsError(`${name} is a preset of shapes: --outliers needs a trained model`);
+    const report = options.channels ? 'channels' : 'outliers';
+    throw new OptionsError(`${name} is a preset of shapes: --${report} needs a trained model`);
   }
+  const stray = (['threshold', 'draws', 'seed'] as const).find(
+    (name) => options[name] !== undefined,
+  );
+  if (options.channels && stray) throw new OptionsError(`--${stray} needs --outliers`);
+  if (options.channels) return drawChannels(name, options, context);
   return printOutliers(name, options, context);
 }
 

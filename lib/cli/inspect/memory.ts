@@ -12,6 +12,7 @@ export interface MemoryCommandOptions extends ModelOptions {
 }
 
 const GB = 1e9;
+const MB = 1e6;
 
 /**
  * Prints what a model needs with every method: of a GPU, whose hidden states have 16 bits, unless
@@ -52,35 +53,50 @@ export async function printMemory(
   );
 }
 
-/** A line for each method: weights, then total with cache and activations for each size. */
+/** A line for each method: weights and activations, then cache and total for each size. */
 function table(
   plans: readonly MemoryPlan[],
   { batch, context }: MemoryCommandOptions,
   fits: (plan: MemoryPlan) => boolean,
 ): string {
+  const largest = Math.max(...plans.map(({ needs }) => needs.total));
+  const [unit, of] = largest < GB / 10 ? ([MB, 'MB'] as const) : ([GB, 'GB'] as const);
+  const show = (bytes: number): string => (bytes / unit).toFixed(bytes < unit / 10 ? 3 : 1);
   const sizes = batch.flatMap((b) => context.map((c) => ({ batch: b, context: c })));
-  const methods = [...new Set(plans.map(({ name }) => name))];
-  const planOf = (name: string, size: { batch: number; context: number }): MemoryPlan =>
-    plans.find(
-      (plan) =>
-        plan.name === name &&
-        plan.needs.batch === size.batch &&
-        plan.needs.context === size.context,
-    ) as MemoryPlan;
+  const rows = [...new Set(plans.map(({ name }) => name))].map((name) => ({
+    name,
+    plans: sizes.map(
+      (size) =>
+        plans.find(
+          (plan) =>
+            plan.name === name &&
+            plan.needs.batch === size.batch &&
+            plan.needs.context === size.context,
+        ) as MemoryPlan,
+    ),
+  }));
   const block = (title: string, cell: (plan: MemoryPlan) => string): string[][] => [
-    [title],
-    ...methods.map((name) => [`  ${name}`, ...sizes.map((size) => cell(planOf(name, size)))]),
+    [`${title}, ${of}`, ...sizes.map((size) => `${size.batch} x ${size.context}`)],
+    ...rows.map((row) => [`  ${row.name}`, ...row.plans.map(cell)]),
+    [],
   ];
-  const gigabytes = (bytes: number): string => (bytes / GB).toFixed(bytes < 0.995e8 ? 3 : 1);
-  const rows = [
-    ['GB', ...sizes.map((size) => `${size.batch} x ${size.context}`)],
-    ...block('weights', ({ needs }) => gigabytes(needs.weights)),
-    ...block('cache', ({ needs }) => gigabytes(needs.kvCache)),
-    ...block('activations, an estimate', ({ needs }) => gigabytes(needs.activations)),
-    ...block('total', (plan) => `${gigabytes(plan.needs.total)}${fits(plan) ? '' : '*'}`),
-  ];
-  return formatTable(
-    rows,
-    sizes.map((_, i) => i + 1),
-  );
+  const right = sizes.map((_, i) => i + 1);
+  return [
+    formatTable(
+      block('weights', ({ needs }) => show(needs.weights)),
+      right,
+    ),
+    formatTable(
+      block('cache', ({ needs }) => show(needs.kvCache)),
+      right,
+    ),
+    formatTable(
+      block('activations (an estimate)', ({ needs }) => show(needs.activations)),
+      right,
+    ),
+    formatTable(
+      block('total', (plan) => `${show(plan.needs.total)}${fits(plan) ? ' ' : '*'}`),
+      right,
+    ),
+  ].join('\n');
 }

@@ -59,6 +59,7 @@ export function rptqDiskConfig(config: RptqConfig): JsonObject {
     cluster_sizes: config.clusterSizes,
     cluster_seed: config.clusterSeed,
     metric: config.metric,
+    key_feedback: config.keyFeedback,
     damp_percent: config.damp,
     true_sequential: config.trueSequential,
     meta: { quantizer: ['fewbit'] },

@@ -14,6 +14,7 @@ const settings = z.strictObject({
   clusterSizes: z.enum(['balanced', 'kmeans']).optional(),
   metric: z.enum(['ema_minmax', 'mse']).optional(),
   clusterSeed: z.int().optional(),
+  keyFeedback: z.boolean().optional(),
   trueSequential: z.boolean().optional(),
   damp: z.number().min(0).max(1).optional(),
   mse: z.number().min(0).optional(),
@@ -49,6 +50,11 @@ export class RptqConfig {
   readonly metric: 'ema_minmax' | 'mse';
   /** Of the centers that KMeans begins with. */
   readonly clusterSeed: number;
+  /**
+   * Whether keys of 4 and 3 bits are rounded so that their errors make up for each other
+   * (`key_round`), which the paper does not have; default true.
+   */
+  readonly keyFeedback: boolean;
   /** Each part of a block is calibrated with the parts before it quantized. */
   readonly trueSequential: boolean;
   /** Share of the Hessian's mean diagonal added to its diagonal; raised where it is too small. */
@@ -71,6 +77,7 @@ export class RptqConfig {
     this.clusterSizes = given.clusterSizes ?? 'balanced';
     this.metric = given.metric ?? 'mse';
     this.clusterSeed = given.clusterSeed ?? 0;
+    this.keyFeedback = given.keyFeedback ?? true;
     this.trueSequential = given.trueSequential ?? true;
     this.damp = given.damp ?? 0.01;
     this.mse = given.mse ?? MSE_EXPONENT;

@@ -110,14 +110,14 @@ export function clusterPlans(
 function cacheGrids(
   { query, key, value, moments }: LayerObservations,
   { heads, kvHeads }: HeadShape,
-  { metric, widths, cacheClusters, clusterSeed }: RptqConfig,
+  { metric, widths, cacheClusters, clusterSeed, keyFeedback }: RptqConfig,
   valueOrder: Int32Array,
 ): CacheGrids {
   const clusters = cacheClusters === undefined ? {} : { clusters: cacheClusters };
   const options = { metric, seed: clusterSeed, ...clusters };
   const bits = widths.cache as Exclude<typeof widths.cache, 16>;
   const keys =
-    bits < 8
+    bits < 8 && keyFeedback
       ? fedKeyGrid(key, moments, bits, options)
       : { key: kvGrid(key, kvHeads, bits, options).values };
   const grids = {

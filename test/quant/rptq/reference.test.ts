@@ -30,6 +30,7 @@ async function make(architecture: Architecture, config: RptqConfigName): Promise
       clusterSizes: 'kmeans',
       clusters: 8,
       cacheClusters: 4,
+      keyFeedback: false,
     },
     { out, device: 'cpu', dataset: windows },
   );
