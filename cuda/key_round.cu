@@ -34,15 +34,33 @@ __device__ __forceinline__ float rotated(const T* head, const float* angles, int
   return first ? own * cosine - other * sine : own * cosine + other * sine;
 }
 
+// Heads up to this one have their feedback in shared memory, on every GPU.
+constexpr int kStagedHead = 128;
+
+// Copies a head's feedback, which no kernel writes, while the kernel before still runs.
+__device__ __forceinline__ void stage(const __half* from, __half* to, int count) {
+  constexpr int kCount = kVectorSize<__half>;
+  for (int at = static_cast<int>(threadIdx.x) * kCount; at < count;
+       at += static_cast<int>(blockDim.x) * kCount) {
+    store_vector(to + at, load_vector(from + at));
+  }
+}
+
 // A block takes Rows rows of one head of keys (and the heads of queries that read it), a thread one
 // channel. The groups follow each other; what errors add to later channels is summed on the way, so
 // that each element of feedback is read once for all rows, by neighbouring threads.
-template <class T, int Rows>
+template <class T, int Rows, bool Staged>
 __global__ __launch_bounds__(kLargestHead) void round_keys(const KeyRound<T> p) {
-  __shared__ float errors[Rows][kLargestHead];
-  wait_for_predecessor();
+  __shared__ float errors[Rows][Staged ? kStagedHead : kLargestHead];
+  extern __shared__ __align__(16) __half staged[];
   const int head = static_cast<int>(blockIdx.y), i = static_cast<int>(threadIdx.x);
   const int dim = p.dim, half = dim / 2;
+  const __half* feedback = p.feedback + int64_t{head} * dim * dim;
+  if constexpr (Staged) {
+    stage(feedback, staged, dim * dim);
+    feedback = staged;
+  }
+  wait_for_predecessor();
   const int64_t first = int64_t{blockIdx.x} * Rows;
   const bool inside = i < dim;
 
@@ -90,7 +108,7 @@ __global__ __launch_bounds__(kLargestHead) void round_keys(const KeyRound<T> p) 
     }
     __syncthreads();  // also: every key has been read before the first is written
     if (i >= end && inside) {
-      const __half* weight = p.feedback + (int64_t{head} * dim + begin) * dim + i;
+      const __half* weight = feedback + begin * dim + i;
 #pragma unroll 8
       for (int j = begin; j < end; ++j, weight += dim) {
         const float factor = to_float(*weight);
@@ -112,16 +130,18 @@ __global__ __launch_bounds__(kLargestHead) void round_keys(const KeyRound<T> p) 
 
 // Rows that share the reading of feedback, where there are enough of them to fill the device.
 constexpr int kManyRows = 8;
+constexpr int64_t kFewBlocks = 512;
 
-template <class T, int Rows>
+template <class T, int Rows, bool Staged>
 void launch_rows(const KeyRound<T>& problem, Context& context) {
   Launch config;
   config.name = "key_round";
   config.grid = dim3(static_cast<unsigned>((problem.rows + Rows - 1) / Rows),
                      static_cast<unsigned>(problem.kv_heads));
   config.block = dim3(static_cast<unsigned>((problem.dim + 31) / 32 * 32));
+  config.shared_bytes = Staged ? sizeof(__half) * problem.dim * problem.dim : 0;
   config.overlap = true;
-  launch(config, context, round_keys<T, Rows>, problem);
+  launch(config, context, round_keys<T, Rows, Staged>, problem);
 }
 
 void run(const OpCall& call, Context& context) {
@@ -144,8 +164,15 @@ void run(const OpCall& call, Context& context) {
         .dim = static_cast<int32_t>(dim),
         .largest_code = ops::kv::largest_code(static_cast<int>(call.attrs[bits]))};
     if (problem.rows == 0) return;
-    if (problem.rows >= 16 * kManyRows) return launch_rows<T, kManyRows>(problem, context);
-    launch_rows<T, 1>(problem, context);
+    const bool many = problem.rows >= 16 * kManyRows;
+    if (many) return launch_rows<T, kManyRows, false>(problem, context);
+    // Whole vectors of feedback (heads of a multiple of 4), and blocks that run all at once: then the
+    // copy hides behind the kernel before.
+    const bool few = problem.rows * problem.kv_heads <= kFewBlocks;
+    if (few && dim <= kStagedHead && dim % 4 == 0) {
+      return launch_rows<T, 1, true>(problem, context);
+    }
+    launch_rows<T, 1, false>(problem, context);
   });
 }
 

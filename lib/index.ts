@@ -25,7 +25,12 @@ export {
   OptionsError,
   UnsupportedError,
 } from './errors';
-export { type MemoryNeeds, memoryNeeds } from './eval/memory';
+export {
+  type CachePlan,
+  type MemoryNeeds,
+  type MemorySizes,
+  memoryNeeds,
+} from './eval/memory';
 export { type NaiveOptions, naivePerplexity } from './eval/naive-activations';
 export type { FeatureOutliers, LayerOutliers } from './eval/outlier-statistics';
 export {

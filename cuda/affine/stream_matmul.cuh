@@ -95,7 +95,7 @@ __global__ __launch_bounds__(kStreamThreads, 3) void stream_matmul(const Product
   constexpr int kRows = BatchTiles * 8, kStep = kStreamWarps * kAhead<Bits>;
   extern __shared__ __align__(16) unsigned char shared[];
   auto* terms = reinterpret_cast<GroupTerm*>(shared + plan.terms_at());
-  auto* warp_sums = reinterpret_cast<float (*)[kStreamColumns][kRows]>(shared + plan.sums_at());
+  auto* warp_sums = reinterpret_cast<float(*)[kStreamColumns][kRows]>(shared + plan.sums_at());
   start_successor();
 
   const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;

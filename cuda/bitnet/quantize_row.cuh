@@ -56,7 +56,8 @@ __device__ __forceinline__ void load_values(float (&values)[kChunk], Chunk<T>& s
     float up[kChunk];
     load_chunk<Vectors>(up, static_cast<const T*>(q.up) + row * q.up_stride, column, q.cols);
 #pragma unroll
-    for (int i = 0; i < kChunk; ++i) values[i] = __fmul_rn(gate_value(values[i], q.activation), up[i]);
+    for (int i = 0; i < kChunk; ++i)
+      values[i] = __fmul_rn(gate_value(values[i], q.activation), up[i]);
   }
   if (q.residual) {
     float before[kChunk];

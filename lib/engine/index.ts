@@ -1,7 +1,7 @@
 export { Engine, type EngineUsage, type TextSource } from './engine';
 export type { EngineOptions, EngineSizes, KvGrids } from './engine-options';
 export type { FinishReason, GeneratedToken, Generation, GenerationResult } from './generation';
-export { pageBytes } from './kv-cache';
+export { gridBytes, pageBytes } from './kv-cache';
 export type { GenerationOptions } from './sampling-params';
 export type { ForwardResult } from './scorer';
 export type { StreamDecoder } from './stream-decoder';

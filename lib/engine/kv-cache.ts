@@ -9,6 +9,16 @@ export function pageBytes(shape: CacheShape, pageSize: number): number {
   return 2 * shape.layers * shape.kvHeads * pageSize * headBytes(shape);
 }
 
+/** Bytes of what a fixed cache has besides codes: grids by channel, and the feedback of keys. */
+export function gridBytes(
+  { layers, kvHeads, headDim, bits, queryBits }: Omit<CacheShape, 'grids'>,
+  heads: number,
+): number {
+  const channels = (2 * kvHeads + (queryBits ? heads : 0)) * headDim;
+  const feedback = bits !== undefined && bits < 8 ? kvHeads * headDim ** 2 * sizeOf('f16') : 0;
+  return layers * (2 * channels * sizeOf('f32') + feedback);
+}
+
 /** Bytes of the key or the value of one head of one token. */
 function headBytes({ headDim, dtype, bits, grids }: CacheShape): number {
   if (bits === undefined) return headDim * sizeOf(dtype);
@@ -20,7 +30,6 @@ export class KvCache {
   readonly layers: LayerCache[] = [];
   readonly pages: number;
   readonly pageSize: number;
-  readonly bytes: number;
   readonly #device: Device;
   readonly #owned: Tensor[] = [];
 
@@ -29,13 +38,17 @@ export class KvCache {
     this.#device = device;
     this.pages = pages;
     this.pageSize = pageSize;
-    this.bytes = pages * pageBytes(shape, pageSize);
     try {
       for (let layer = 0; layer < shape.layers; layer++) this.layers.push(this.layer(shape, layer));
     } catch (error) {
       this.dispose();
       throw error;
     }
+  }
+
+  /** Of all pages, and of what fixes the codes. */
+  get bytes(): number {
+    return this.#owned.reduce((sum, { byteLength }) => sum + byteLength, 0);
   }
 
   dispose(): void {

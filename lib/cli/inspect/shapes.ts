@@ -5,6 +5,7 @@ import { PRESET_NAMES, presetConfig } from '../../checkpoint/presets';
 import { Device } from '../../device';
 import { CheckpointSource, RandomSource } from '../../models/sources';
 import { Transformer } from '../../models/transformer';
+import type { WeightSource } from '../../nn/weight-source';
 import { openSource } from '../../pretrained/auto';
 import { quantizationMethods } from '../../quant';
 import type { Context } from '../context';
@@ -17,6 +18,7 @@ export interface ModelShapes {
   /** Absent for a preset. */
   checkpoint?: Checkpoint;
   transformer: Transformer;
+  source: WeightSource;
   [Symbol.dispose](): void;
 }
 
@@ -56,6 +58,7 @@ function build(
     return {
       config,
       transformer,
+      source,
       [Symbol.dispose]() {
         transformer.dispose();
         dispose();

@@ -48,3 +48,14 @@ export function list(text: string): string[] {
   if (items.every((item) => item !== '')) return items;
   throw new InvalidArgumentError('It must be a list such as a,b,c.');
 }
+
+/** A commander argument parser for lists of whole numbers, e.g. `1,8,64`. */
+export function wholeNumbers(min: number, max?: number): (text: string) => number[] {
+  const parse = wholeNumber(min, max);
+  return (text) => list(text).map(parse);
+}
+
+/** A commander argument parser for the memory of a GPU in GB, e.g. `80`. */
+export function gigabytes(text: string): number {
+  return numberFrom(0.001, 1e6)(text) * 1e9;
+}

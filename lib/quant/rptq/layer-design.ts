@@ -94,7 +94,8 @@ export function designLayer(
   return { linears, cache: cacheGrids(seen, shape, config, output.valueOrder) };
 }
 
-function clusterPlans(
+/** How the channels of each input are clustered: known from shapes alone. */
+export function clusterPlans(
   { hidden, inner, heads, headDim }: { hidden: number; inner: number } & HeadShape,
   config: RptqConfig,
 ): Record<'norm' | 'output' | 'down', ClusterPlan> {
