@@ -23,6 +23,38 @@ struct Source {
   const T* up;  // may be null
   int64_t x_stride, up_stride;
   Gate activation;
+  bool packs;  // eight neighbours of a row may be read at once
+};
+
+template <class T>
+struct SourceRow {
+  const Source<T>& source;
+  const T* x;
+  const T* up;
+
+  __device__ __forceinline__ SourceRow(const Source<T>& source, int64_t row)
+      : source(source),
+        x(source.x + row * source.x_stride),
+        up(source.up + row * source.up_stride) {}
+
+  __device__ __forceinline__ float at(int64_t column) const {
+    return value_of(x[column], source.up ? up[column] : T{});
+  }
+  __device__ __forceinline__ bool pack(int64_t first, float (&values)[kPack]) const {
+    if (!source.packs) return false;
+    const auto own = *reinterpret_cast<const affine::Pack<T>*>(x + first);
+    affine::Pack<T> other{};
+    if (source.up) other = *reinterpret_cast<const affine::Pack<T>*>(up + first);
+#pragma unroll
+    for (int i = 0; i < kPack; ++i) values[i] = value_of(own.value[i], other.value[i]);
+    return true;
+  }
+
+ private:
+  __device__ __forceinline__ float value_of(T own, T other) const {
+    if (!source.up) return to_float(own);
+    return __fmul_rn(gate_value(to_float(own), source.activation), to_float(other));
+  }
 };
 
 // A thread writes eight neighbours. What an order scatters is read through L1, where a row fits.
@@ -34,13 +66,7 @@ __global__ __launch_bounds__(kThreads) void quantize(const Source<T> source, con
   const int64_t pack = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (pack >= rows.packs_in_row()) return;
   for (int64_t row = blockIdx.y; row < row_count; row += gridDim.y) {
-    const T* x = source.x + row * source.x_stride;
-    const T* up = source.up + row * source.up_stride;
-    affine::write_pack<Bits, T>(rows, row, pack * kPack, [&](int64_t column) {
-      const float value = to_float(x[column]);
-      if (!source.up) return value;
-      return __fmul_rn(gate_value(value, source.activation), to_float(up[column]));
-    });
+    affine::write_pack<Bits, T>(rows, row, pack * kPack, SourceRow<T>(source, row));
   }
 }
 
@@ -56,9 +82,13 @@ void run(const OpCall& call, Context& context) {
       .name = "affine_quantize", .grid = blocks, .block = dim3(kThreads), .overlap = true};
   with_float(call[x].dtype, [&](auto zero) {
     using T = decltype(zero);
-    const Source<T> source{call[x].as<T>(), call[up] ? call[up].as<T>() : nullptr,
-                           call[x].row_stride(), call[up] ? call[up].row_stride() : 0,
-                           static_cast<Gate>(static_cast<int>(call.attrs[activation]))};
+    Source<T> source{.x = call[x].as<T>(),
+                     .up = call[up] ? call[up].as<T>() : nullptr,
+                     .x_stride = call[x].row_stride(),
+                     .up_stride = call[up] ? call[up].row_stride() : 0,
+                     .activation = static_cast<Gate>(static_cast<int>(call.attrs[activation]))};
+    source.packs = vector_aligned(source.x, source.x_stride, sizeof(T)) &&
+                   vector_aligned(source.up, source.up_stride, sizeof(T));
     const auto kernel = call.attrs[bits] == 8 ? quantize<8, T> : quantize<4, T>;
     launch(config, context, kernel, source, rows, row_count);
   });

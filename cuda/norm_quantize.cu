@@ -14,6 +14,18 @@ using affine::kPack;
 
 constexpr int64_t kMaxColumns = 57344;  // 224 KiB of shared memory
 
+struct SharedRow {
+  const float* values;  // 16-byte aligned
+
+  __device__ __forceinline__ float at(int64_t column) const { return values[column]; }
+  __device__ __forceinline__ bool pack(int64_t first, float (&to)[kPack]) const {
+    const auto own = *reinterpret_cast<const affine::Pack<float>*>(values + first);
+#pragma unroll
+    for (int i = 0; i < kPack; ++i) to[i] = own.value[i];
+    return true;
+  }
+};
+
 // Where a norm's row goes: into shared memory first, which the threads gather from.
 template <int Bits, class T>
 struct GatherRow {
@@ -37,10 +49,8 @@ struct GatherRow {
   template <int Threads>
   __device__ __forceinline__ void finish(int64_t row) const {
     __syncthreads();
-    const float* values = row_in_shared();
     for (int64_t pack = threadIdx.x; pack < rows.packs_in_row(); pack += Threads) {
-      affine::write_pack<Bits, T>(rows, row, pack * kPack,
-                                  [&](int64_t column) { return values[column]; });
+      affine::write_pack<Bits, T>(rows, row, pack * kPack, SharedRow{row_in_shared()});
     }
   }
 

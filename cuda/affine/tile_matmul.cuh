@@ -20,8 +20,6 @@ constexpr int kTileThreads = 384;
 constexpr int kConsumers = 256;
 constexpr int kConsumerWarps = kConsumers / 32;
 constexpr int kStagerWarps = 3;
-constexpr int kConsumerBarrier = 1;  // 0 is __syncthreads()
-constexpr int kTurnBarrier = 2;      // and 3, of a consumer warpgroup each
 
 template <int Bits, int GroupBlocks, int Tokens>
 struct TileShape {
@@ -156,14 +154,6 @@ __global__ __launch_bounds__(kTileThreads,
           reinterpret_cast<const GroupTerm*>(shared.stages[at] + Shape::kCopiedBytes);
       to.template load<Bits>(low, low + Shape::kLowBytes, terms, tile_row, part);
     };
-    // Waits until the tensor cores are this warpgroup's, or leaves them to the other one.
-    const int team = thread / 128;
-    const auto take_turn = [&] {
-      asm volatile("bar.sync %0, %1;" ::"r"(kTurnBarrier + team), "n"(kConsumers) : "memory");
-    };
-    const auto give_turn = [&] {
-      asm volatile("bar.arrive %0, %1;" ::"r"(kTurnBarrier + 1 - team), "n"(kConsumers) : "memory");
-    };
     const auto multiply_step = [&](TileStep<GroupBlocks>& now, TileStep<GroupBlocks>& next,
                                    bool more) {
       const uint64_t x = tile_descriptor(shared.stages[stage]);
@@ -174,7 +164,6 @@ __global__ __launch_bounds__(kTileThreads,
       }
 #pragma unroll
       for (int group = 0; group < Shape::kGroups; ++group) {
-        take_turn();
         wgmma_fence();
 #pragma unroll
         for (int i = 0; i < GroupBlocks; ++i) {
@@ -185,8 +174,6 @@ __global__ __launch_bounds__(kTileThreads,
         // The next chunk's codes are unpacked while this one is multiplied.
         if (group == 0 && more) load_step(next, stage, phase);
         wgmma_wait<0>();
-        // The last turn of all is nobody's to take.
-        if (team == 0 || more || group < Shape::kGroups - 1) give_turn();
 #pragma unroll
         for (int32_t& sum : sums) asm volatile("" : "+r"(sum)::"memory");
         if (group == Shape::kGroups - 1) {
@@ -199,10 +186,7 @@ __global__ __launch_bounds__(kTileThreads,
         }
       }
     };
-    if (count > 0) {
-      load_step(steps[0], 0, 0);
-      if (team == 1) give_turn();
-    }
+    if (count > 0) load_step(steps[0], 0, 0);
     // In pairs, so that a step's registers are never those of the step before.
     int step = 0;
     for (; step + 1 < count; step += 2) {
@@ -211,8 +195,7 @@ __global__ __launch_bounds__(kTileThreads,
     }
     if (step < count) multiply_step(steps[0], steps[1], false);
 
-    named_sync<kConsumerBarrier,
-               kConsumers>();  // nobody reads the stages any more, and all copies have come
+    named_sync<1, kConsumers>();  // nobody reads the stages any more, and all copies have come
 #pragma unroll
     for (int i = 0; i < Tokens / 2; ++i) {
       const int row = i / 4 * 8 + part * 2 + i % 2;
@@ -221,7 +204,7 @@ __global__ __launch_bounds__(kTileThreads,
     if (grid.split > 1) {
       cluster_sync();
     } else {
-      named_sync<kConsumerBarrier, kConsumers>();
+      named_sync<1, kConsumers>();
     }
     const int64_t column = first_column + lane * 4;
     float bias[4];

@@ -71,32 +71,34 @@ __device__ __forceinline__ int code_of(float value, float scale, float zero) {
   return isnan(code) ? 0 : static_cast<int>(fminf(fmaxf(code, -kMost - 1.0f), kMost));
 }
 
-// The values of columns first .. first + 7 of out. read(column) is a value of the source's row.
-template <class Read>
-__device__ __forceinline__ void gather(const CodeRows& rows, int64_t first, const Read& read,
+// The values of columns first .. first + 7 of out. `from` is the source's row:
+//   float at(column) const                        a value
+//   bool pack(first, float (&values)[kPack]) const  eight neighbours at once; false if it cannot
+template <class From>
+__device__ __forceinline__ void gather(const CodeRows& rows, int64_t first, const From& from,
                                        float (&values)[kPack]) {
   if (rows.order) {
     const auto order = load_constants(rows.order, first, rows.count, rows.packs);
 #pragma unroll
     for (int i = 0; i < kPack; ++i) {
       const auto column = static_cast<uint32_t>(order.value[i]);
-      values[i] = column < rows.source ? read(column) : 0.0f;
+      values[i] = column < rows.source ? from.at(column) : 0.0f;
     }
-  } else {
+  } else if (!rows.packs || !from.pack(first, values)) {
 #pragma unroll
     for (int i = 0; i < kPack; ++i) {
-      values[i] = first + i < rows.source ? read(first + i) : 0.0f;
+      values[i] = first + i < rows.source ? from.at(first + i) : 0.0f;
     }
   }
 }
 
 // Writes columns first .. first + 7 of a row of out, as far as there are that many: codes of Bits, or
 // for 16 values of T. The count of codes of 4 bits is even.
-template <int Bits, class T, class Read>
+template <int Bits, class T, class From>
 __device__ __forceinline__ void write_pack(const CodeRows& rows, int64_t row, int64_t first,
-                                           const Read& read) {
+                                           const From& from) {
   float values[kPack];
-  gather(rows, first, read, values);
+  gather(rows, first, from, values);
   const int64_t room = rows.count - first;
   if constexpr (Bits == 16) {
     constexpr int kWidth = kVectorSize<T>;

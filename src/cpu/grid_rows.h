@@ -1,6 +1,7 @@
 // Writing rows in another order and as codes on static grids.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 

@@ -24,7 +24,8 @@ int64_t piece_count(const OpCall& call) {
 // either way makes of them. Every part begins at a multiple of 64 bytes.
 class Workspace {
  public:
-  explicit Workspace(const OpCall& call, void* base = nullptr) : base_(static_cast<char*>(base)) {
+  explicit Workspace(const OpCall& call, void* base = nullptr)
+      : begin_(reinterpret_cast<uintptr_t>(base)) {
     const int64_t m = call[out].rows(), k = columns(call);
     scale = take<float>(call[ops::linear_affine::scales].elements());
     shift = take<float>(call[out].cols());
@@ -46,12 +47,12 @@ class Workspace {
  private:
   template <class T>
   T* take(int64_t count) {
-    auto* begin = reinterpret_cast<T*>(base_ + bytes_);
+    auto* begin = reinterpret_cast<T*>(begin_ + bytes_);
     bytes_ += (count * sizeof(T) + 63) / 64 * 64;
     return begin;
   }
 
-  char* base_;
+  uintptr_t begin_;
   size_t bytes_ = 0;
 };
 

@@ -1,11 +1,17 @@
+import { RptqConfig, type RptqOptions } from '../../../lib';
 import { randomNumbers } from '../../../lib/eval/random';
+import { dequantize, quantize } from '../../../lib/quant/rptq/affine';
+import { clusterPlan } from '../../../lib/quant/rptq/cluster-plan';
 import {
   clusterBounds,
   clusterChannels,
   clusterHeads,
   invertOrder,
 } from '../../../lib/quant/rptq/clusters';
+import { channelGrid, designInput } from '../../../lib/quant/rptq/input-design';
+import { Observed } from '../../../lib/quant/rptq/observed';
 import { ChannelRanges, type Extremes } from '../../../lib/quant/rptq/ranges';
+import { gaussian } from '../../support/random';
 
 function extremes(channels: number, seed: number): Extremes {
   const random = randomNumbers(seed);
@@ -108,4 +114,51 @@ test('the range of a cluster averages the extremes of the cluster, not of its ch
   expect(max).toBeCloseTo(moved(3, 5, 2), 12);
   const single = [0, 1].map((k) => ranges.ofCluster([k]).max);
   expect(Math.max(...single)).not.toBeCloseTo(max, 3);
+});
+
+describe('the error of a few bits', () => {
+  /** Rows of channels whose sizes differ by orders of magnitude, some with an offset. */
+  function observed(channels: number, seed: number): Observed {
+    const random = randomNumbers(seed);
+    const next = gaussian(seed);
+    const sizes = Array.from({ length: channels }, () => Math.exp(4 * random() - 2));
+    const offsets = sizes.map((size) => (random() < 0.2 ? 10 * size : 0));
+    const seen = new Observed(channels);
+    for (let window = 0; window < 3; window++) {
+      const rows = new Float32Array(40 * channels);
+      for (let i = 0; i < rows.length; i++) {
+        const k = i % channels;
+        rows[i] = (offsets[k] as number) + next() * (sizes[k] as number);
+      }
+      seen.add(rows);
+    }
+    return seen;
+  }
+
+  function squaredError(seen: Observed, options: RptqOptions): number {
+    const config = new RptqConfig(options);
+    const plan = clusterPlan(seen.channels, seen.channels, config);
+    const design = designInput(seen, { plan, bits: 4, metric: config.metric });
+    const grid = channelGrid(design);
+    let sum = 0;
+    for (const row of seen.sample.rows) {
+      for (const [place, channel] of design.order.entries()) {
+        const own = { scale: grid[place] as number, zero: grid[seen.channels + place] as number };
+        const x = row[channel] as number;
+        sum += (dequantize(quantize(x, own, 4), own) - x) ** 2;
+      }
+    }
+    return sum;
+  }
+
+  test.each([1, 2, 3, 4, 5])('clusters are never worse than one (seed %i)', (seed) => {
+    const seen = observed(256, seed);
+    for (const metric of ['mse', 'ema_minmax'] as const) {
+      const one = squaredError(seen, { metric, clusters: 1 });
+      const kmeans = squaredError(seen, { metric, clusterSizes: 'kmeans' });
+      const balanced = squaredError(seen, { metric });
+      expect(kmeans).toBeLessThan(one / 3);
+      expect(balanced).toBeLessThan(one);
+    }
+  });
 });
