@@ -22,8 +22,9 @@ constexpr int64_t kMaxStreamRows = 64;
 constexpr int64_t kMaxStreamRowsOnHopper = 16;
 // Enough outputs to fill a GPU with tiles of 128: the other kernel is then faster from 9 rows on.
 constexpr int64_t kManyOutputs = 9216;
-// From here on dequantizing once and leaving the product to the library is as fast or faster.
-constexpr int64_t kMinDenseRows = 2048;
+// From here on dequantizing once and leaving the product to the library is as fast or faster; codes of
+// 8 bits leave less room for tiles.
+constexpr int64_t min_dense_rows(int bits) { return bits == 8 ? 2048 : 8192; }
 
 // Whether x has to be copied: into the order of the positions, or because its rows do not begin at
 // multiples of 16 bytes.
@@ -73,7 +74,7 @@ bool nothing_to_do(const LinearGptq& linear) { return linear.rows == 0 || linear
 
 Way way_of(const LinearGptq& linear, const Context& context) {
   if (gptq::bulk_fits(linear, context)) return Way::Bulk;
-  if (linear.rows >= kMinDenseRows && context.cublaslt) return Way::Dense;
+  if (linear.rows >= min_dense_rows(linear.weight.bits) && context.cublaslt) return Way::Dense;
   const int64_t most = linear.weight.rows < kManyOutputs ? kMaxStreamRowsOnHopper : 8;
   if (linear.rows > most && gptq::fused_fits(linear, context)) return Way::Fused;
   if (!gptq::stream_fits(linear, context)) return Way::Dense;

@@ -1,4 +1,4 @@
-// linear_gptq for one row on sm_90: the layout of bulk_matmul, and its launch.
+// linear_gptq of 2 and 3 bits for one row on sm_90: the layout of bulk_matmul, and its launch.
 #include <algorithm>
 
 #include "common/launch.h"
@@ -18,18 +18,17 @@ constexpr int kMinStages = 3;  // fewer would leave the memory system idle betwe
 int64_t divide_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit; }
 
 int64_t stage_bytes(int bits) {
-  return bits == 2   ? BulkSlice<2>::kStageBytes
-         : bits == 3 ? BulkSlice<3>::kStageBytes
-         : bits == 4 ? BulkSlice<4>::kStageBytes
-                     : BulkSlice<8>::kStageBytes;
+  return bits == 2 ? BulkSlice<2>::kStageBytes : BulkSlice<3>::kStageBytes;
 }
 
-#ifndef BLOCKS_PER
-#define BLOCKS_PER 1
-#endif
+// Two blocks to a multiprocessor keep it busy. Where x and the grids of a tile take most of a half of its
+// memory, one is faster.
 int64_t blocks_of(const LinearGptq& linear, const Context& context) {
-  return std::min<int64_t>(context.properties.multiProcessorCount * BLOCKS_PER,
-                           linear.weight.rows / kBulkTile);
+  constexpr int64_t kLongRow = 16384;
+  const Weight& w = linear.weight;
+  return std::min<int64_t>(
+      context.properties.multiProcessorCount * (w.positions <= kLongRow ? 2 : 1),
+      w.rows / kBulkTile);
 }
 
 struct Layout {
@@ -39,7 +38,8 @@ struct Layout {
 
 Layout layout_of(const LinearGptq& linear, int64_t stages) {
   const Weight& w = linear.weight;
-  const int64_t slices = divide_up(w.positions, kSlice), pieces = divide_up(w.positions, kBulkPiece);
+  const int64_t slices = divide_up(w.positions, kSlice),
+                pieces = divide_up(w.positions, kBulkPiece);
   const int64_t slots = divide_up(stages - 1, slices) + 1;
   const int64_t scales = kBulkTile * w.groups * 2, zeros = kBulkTile * w.groups;
   const int64_t grids = pieces * kGridStride * 4;
@@ -60,8 +60,8 @@ Layout layout_of(const LinearGptq& linear, int64_t stages) {
 // be too few; 0 where none of this fits.
 int64_t stages_of(const LinearGptq& linear, const Context& context) {
   const Weight& w = linear.weight;
-  const int64_t most = divide_up(w.rows / kBulkTile, blocks_of(linear, context)) *
-                       divide_up(w.positions, kSlice);
+  const int64_t most =
+      divide_up(w.rows / kBulkTile, blocks_of(linear, context)) * divide_up(w.positions, kSlice);
   for (const int64_t limit : {kHalfSharedBytes, kFullSharedBytes}) {
     int64_t stages = std::min<int64_t>(kMaxStages, most);
     while (stages > 0 && layout_of(linear, stages).bytes > limit) --stages;
@@ -96,20 +96,6 @@ void launch_bulk(const LinearGptq& linear, Context& context) {
   launch(config, context, kernel, low_map, high_map, linear, layout.plan, to_group);
 }
 
-template <class T>
-void launch_for_bits(const LinearGptq& linear, Context& context) {
-  switch (linear.weight.bits) {
-    case 2:
-      return launch_bulk<T, 2>(linear, context);
-    case 3:
-      return launch_bulk<T, 3>(linear, context);
-    case 4:
-      return launch_bulk<T, 4>(linear, context);
-    default:
-      return launch_bulk<T, 8>(linear, context);
-  }
-}
-
 }  // namespace
 
 bool bulk_fits(const LinearGptq& linear, const Context& context) {
@@ -119,13 +105,17 @@ bool bulk_fits(const LinearGptq& linear, const Context& context) {
   const bool groups_fit = w.groups == 1 || w.group_size % kBulkPiece == 0;
   const bool aligned = is_aligned(w.codes) && is_aligned(w.high) && is_aligned(w.scales) &&
                        is_aligned(w.zeros) && linear.depth % 8 == 0;
-  return context.properties.major >= 9 && linear.rows == 1 && w.positions > 0 &&
-         w.scales_dtype != DType::F32 && w.rows >= kBulkTile && rows_fit && groups_fit && aligned && stages_of(linear, context) > 0;
+  return context.properties.major >= 9 && w.bits <= 3 && linear.rows == 1 && w.positions > 0 &&
+         w.scales_dtype != DType::F32 && w.rows >= kBulkTile && rows_fit && groups_fit && aligned &&
+         stages_of(linear, context) > 0;
 }
 
 void multiply_bulk(const LinearGptq& linear, Context& context) {
-  with_half(linear.dtype, "linear_gptq: x",
-            [&](auto zero) { launch_for_bits<decltype(zero)>(linear, context); });
+  with_half(linear.dtype, "linear_gptq: x", [&](auto zero) {
+    using T = decltype(zero);
+    linear.weight.bits == 2 ? launch_bulk<T, 2>(linear, context)
+                            : launch_bulk<T, 3>(linear, context);
+  });
 }
 
 }  // namespace fewbit::cuda::gptq

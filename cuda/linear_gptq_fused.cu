@@ -29,8 +29,8 @@ void launch_fused(const LinearGptq& linear, const FusedPart& part, Context& cont
                        groups_are_tiles(w) ? 1 : kTileParts};
   Launch config;
   config.name = "linear_gptq";
-  config.grid = dim3(
-      static_cast<unsigned>(part.tiles * divide_up(linear.rows, BatchRows) * part.split));
+  config.grid =
+      dim3(static_cast<unsigned>(part.tiles * divide_up(linear.rows, BatchRows) * part.split));
   config.block = dim3(kFusedThreads);
   config.cluster = part.split;
   config.shared_bytes = Shape::kSharedBytes;
@@ -93,7 +93,7 @@ int resident_blocks(int split, const Context& context) {
 FusedPart part_for_few_rows(const LinearGptq& linear, const Context& context) {
   const int rows = linear.rows <= 16 ? 16 : linear.rows <= 32 ? 32 : 64;
   const int tiles = divide_up(linear.weight.rows, kFusedColumns);
-  const int most = rows <= 32 ? 8 : 2;
+  const int most = rows <= 32 ? 4 : 2;
   const int resident = context.properties.multiProcessorCount * (rows <= 32 ? 2 : 1);
   int split = 1;
   while (split < most && tiles * split * 2 <= resident &&
@@ -111,8 +111,7 @@ double estimate(const FusedPart& part, const LinearGptq& linear, const Context& 
   const int blocks = part.tiles * divide_up(linear.rows, part.batch_rows) * part.split;
   const int rounds = divide_up(blocks, resident_blocks(part.split, context));
   const double exchange = part.split > 1 ? 0.5 + part.batch_rows / 170.0 : 0;
-  return rounds *
-         (kFixed[kind] + divide_up(steps_of(linear), part.split) * kStep[kind] + exchange);
+  return rounds * (kFixed[kind] + divide_up(steps_of(linear), part.split) * kStep[kind] + exchange);
 }
 
 // The best way for some tiles if all go the same way.

@@ -1,10 +1,9 @@
 // x W^T with few-bit W for one row x on sm_90, limited by the bandwidth of the weights.
 //
-// One or two blocks to a multiprocessor, each with an equal share of W's rows, 16 at a time (a tile,
-// one operand of the mma; x is a column of the other). A tile's codes come in slices of K through a ring of stages in shared memory,
+// Each block has an equal share of W's rows, 16 at a time (a tile, one operand of the mma; x is a
+// column of the other). A tile's codes come in slices of K through a ring of stages in shared memory,
 // by bulk copies: they need no registers, and are under way before the kernel's predecessor has ended.
-// Half of a multiprocessor's memory suffices, so that the next product's weights come while this one
-// is computed. Of a slice each warp multiplies 128 positions. Two more warps serve them: one fills the
+// Of a slice each warp multiplies 128 positions. Two more warps serve them: one fills the
 // stages; the other makes scales and zero points ready, adds up what the warps found of a tile, in
 // fixed order, and stores it.
 //
@@ -25,7 +24,7 @@ constexpr int kBulkThreads = kBulkMultipliers + 2 * 32;
 constexpr int kBulkTile = 16;  // rows of W
 constexpr int kBulkPiece = 4 * kChunk;
 constexpr int kSlice = kBulkWarps * kBulkPiece;  // positions
-constexpr int kMaxStages = 12;  // and of slots, which have one of 16 barriers each
+constexpr int kMaxStages = 12;                   // and slots
 
 // A slice of a tile: boxes of 128 bytes of its 16 rows, swizzled by the copies.
 template <int Bits>
@@ -50,7 +49,9 @@ struct BulkPlan {
 
 struct BulkShared {
   uint64_t full[kMaxStages], empty[kMaxStages];
-  uint64_t came[kMaxStages], ready[kMaxStages];  // a slot's grids: as in memory, for the multipliers
+  uint64_t came[kMaxStages],
+      ready[kMaxStages];      // a slot's grids: as in memory, for the multipliers
+  uint64_t done[kMaxStages];  // and its sums
 };
 
 // A scale in its own type, and its zero point in f16, which holds it exactly.
@@ -114,18 +115,12 @@ struct RingPosition {
   }
 };
 
-// A slot's sums are complete: said by the warps that multiply, awaited by the one that adds them up.
-__device__ __forceinline__ void say_done(int slot) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(slot + 2), "n"(kBulkMultipliers + 32) : "memory");
-}
-__device__ __forceinline__ void await_done(int slot) {
-  asm volatile("bar.sync %0, %1;" ::"r"(slot + 2), "n"(kBulkMultipliers + 32) : "memory");
-}
-
 template <class T, int Bits>
-__global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(
-    const __grid_constant__ CUtensorMap low_map, const __grid_constant__ CUtensorMap high_map,
-    const LinearGptq p, const BulkPlan plan, const float to_group) {
+__global__ __launch_bounds__(kBulkThreads,
+                             2) void bulk_matmul(const __grid_constant__ CUtensorMap low_map,
+                                                 const __grid_constant__ CUtensorMap high_map,
+                                                 const LinearGptq p, const BulkPlan plan,
+                                                 const float to_group) {
 #if __CUDA_ARCH__ >= 900
   using Slice = BulkSlice<Bits>;
   using namespace hopper;
@@ -138,7 +133,7 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(
   unsigned char* x = zeros + plan.slots * plan.zeros_bytes;
   auto* x_sums = reinterpret_cast<float*>(x + plan.pieces * kBulkPiece * 2);  // of each piece
   const int grid_count = plan.pieces * kGridStride;
-  auto* grids = reinterpret_cast<BulkGrid*>(x_sums + plan.pieces);  // [slots][pieces][rows]
+  auto* grids = reinterpret_cast<BulkGrid*>(x_sums + plan.pieces);         // [slots][pieces][rows]
   auto* sums = reinterpret_cast<float*>(grids + plan.slots * grid_count);  // [slots][warps][tile]
 
   const Weight& w = p.weight;
@@ -157,6 +152,7 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(
     for (int i = 0; i < plan.slots; ++i) {
       barrier_init(shared.came[i], 1);
       barrier_init(shared.ready[i], 32);
+      barrier_init(shared.done[i], kBulkWarps * 8);
     }
     barrier_init_fence();
   }
@@ -182,8 +178,8 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(
           arrive_expecting(full, (low_boxes + high_boxes) * Slice::kBoxBytes);
           unsigned char* to = ring + stage.at * Slice::kStageBytes;
           for (int i = 0; i < low_boxes; ++i) {
-            copy_box(to + i * Slice::kBoxBytes, low_map, full,
-                     (slice * Slice::kLowBoxes + i) * 128, row);
+            copy_box(to + i * Slice::kBoxBytes, low_map, full, (slice * Slice::kLowBoxes + i) * 128,
+                     row);
           }
           for (int i = 0; i < high_boxes; ++i) {
             copy_box(to + (Slice::kLowBoxes + i) * Slice::kBoxBytes, high_map, full,
@@ -226,7 +222,7 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(
     wait_for_predecessor();
     RingPosition slot;
     for (int tile = 0; tile < own_tiles; ++tile) {
-      await_done(slot.at);
+      wait(shared.done[slot.at], slot.phase);
       if (lane < kBulkTile) {
         const float* from = sums + slot.at * kBulkWarps * kBulkTile + lane;
         float value = 0;
@@ -312,8 +308,8 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(
       float* to = sums + (slot.at * kBulkWarps + warp) * kBulkTile + tile_row;
       to[0] = totals[0];
       to[8] = totals[1];
+      arrive(shared.done[slot.at]);
     }
-    say_done(slot.at);
     slot.step(plan.slots);
   }
 #endif
