@@ -17,11 +17,14 @@ using gptq::LinearGptq;
 
 // Follows from the shape and the device alone, so that a call gives the same result eagerly and in
 // a graph.
-enum class Way { Streaming, Fused, Dense };
+enum class Way { Bulk, Streaming, Fused, Dense };
 constexpr int64_t kMaxStreamRows = 64;
 constexpr int64_t kMaxStreamRowsOnHopper = 16;
-// From here on dequantizing once and leaving the product to the library is as fast or faster.
-constexpr int64_t kMinDenseRows = 2048;
+// Enough outputs to fill a GPU with tiles of 128: the other kernel is then faster from 9 rows on.
+constexpr int64_t kManyOutputs = 9216;
+// From here on dequantizing once and leaving the product to the library is as fast or faster; codes of
+// 8 bits leave less room for tiles.
+constexpr int64_t min_dense_rows(int bits) { return bits == 8 ? 2048 : 8192; }
 
 // Whether x has to be copied: into the order of the positions, or because its rows do not begin at
 // multiples of 16 bytes.
@@ -70,8 +73,10 @@ LinearGptq linear_of(const OpCall& call) {
 bool nothing_to_do(const LinearGptq& linear) { return linear.rows == 0 || linear.weight.rows == 0; }
 
 Way way_of(const LinearGptq& linear, const Context& context) {
-  if (linear.rows >= kMinDenseRows && context.cublaslt) return Way::Dense;
-  if (linear.rows > kMaxStreamRowsOnHopper && gptq::fused_fits(linear, context)) return Way::Fused;
+  if (gptq::bulk_fits(linear, context)) return Way::Bulk;
+  if (linear.rows >= min_dense_rows(linear.weight.bits) && context.cublaslt) return Way::Dense;
+  const int64_t most = linear.weight.rows < kManyOutputs ? kMaxStreamRowsOnHopper : 8;
+  if (linear.rows > most && gptq::fused_fits(linear, context)) return Way::Fused;
   if (!gptq::stream_fits(linear, context)) return Way::Dense;
   return linear.rows <= kMaxStreamRows || !context.cublaslt ? Way::Streaming : Way::Dense;
 }
@@ -104,14 +109,13 @@ void prepare(const OpCall& call, Context& context) {
   const LinearGptq linear = linear_of(call);
   if (nothing_to_do(linear)) return;
   switch (way_of(linear, context)) {
+    case Way::Bulk:
+    case Way::Fused:
+      return;
     case Way::Streaming:
       return context.tuner.tune(
           key_of(linear), gptq::stream_variants(linear),
           [&](int variant) { gptq::multiply_streaming(linear, variant, context); }, context);
-    case Way::Fused:
-      return context.tuner.tune(
-          key_of(linear), gptq::fused_variants(linear, context),
-          [&](int variant) { gptq::multiply_fused(linear, variant, context); }, context);
     case Way::Dense:
       return gptq::prepare_dense(linear, dense_buffer(call, linear), context);
   }
@@ -127,15 +131,14 @@ void run(const OpCall& call, Context& context) {
     gptq::gather_columns(linear, call[x].data, call[x].cols(), columns, call.workspace, context);
   }
   switch (way_of(linear, context)) {
+    case Way::Bulk:
+      return gptq::multiply_bulk(linear, context);
     case Way::Streaming:
       return gptq::multiply_streaming(
           linear, context.tuner.choice(key_of(linear), gptq::suggest_stream_variant(linear)),
           context);
     case Way::Fused:
-      return gptq::multiply_fused(
-          linear,
-          context.tuner.choice(key_of(linear), gptq::suggest_fused_variant(linear, context)),
-          context);
+      return gptq::multiply_fused(linear, context);
     case Way::Dense:
       return gptq::multiply_dense(linear, dense_buffer(call, linear), context);
   }

@@ -10,7 +10,8 @@ namespace fewbit::cuda::gptq {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kPositions = 8;  // per thread: 16 bytes of the result
+constexpr int kPositions = 8;  // at a time: 16 bytes of the result
+constexpr int kRows = 4;       // per thread
 
 // The codes of kPositions neighbouring positions of a row, as floats.
 template <int Bits>
@@ -25,7 +26,7 @@ __device__ __forceinline__ void load_codes(const uint8_t* low, const uint8_t* hi
     uint32_t pair = words[first * kWidth / 32] >> (index * kWidth) & twice((1u << kWidth) - 1);
     if constexpr (Bits == 3) {
       const uint32_t top = reinterpret_cast<const uint32_t*>(high)[first / 32];
-      pair |= (top >> (first % 32 / 2) & twice(1)) << 2;
+      pair |= (top >> ops::gptq::high_bit(first % 32 / 2) & twice(1)) << 2;
     }
     // 2^23 + code, whose low mantissa bits are the code.
     codes[i] = __uint_as_float(0x4b000000u | (pair & 0xffffu));
@@ -33,33 +34,49 @@ __device__ __forceinline__ void load_codes(const uint8_t* low, const uint8_t* hi
   }
 }
 
+// The scales and zero points of a row's neighbouring positions.
+class RowGrid {
+ public:
+  __device__ __forceinline__ RowGrid(const Weight& w, int64_t row, int group)
+      : scale_(load_float(w.scales, w.scales_dtype, row * w.groups + group)),
+        offset_(8388608.0f + static_cast<float>(w.zeros[row * w.groups + group])) {}
+
+  // code: with 2^23 added
+  __device__ __forceinline__ float weight(float code) const { return scale_ * (code - offset_); }
+
+ private:
+  float scale_, offset_;
+};
+
 template <class T, int Bits>
 __global__ __launch_bounds__(kThreads) void dequantize_rows(const Weight w, int64_t first,
-                                                            int64_t depth, T* to) {
+                                                            int64_t count, int64_t depth, T* to) {
   // The buffer may still be read by the product before.
   wait_for_predecessor();
   start_successor();
   const int begin = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) * kPositions;
   if (begin >= depth) return;
-  const int64_t row = first + blockIdx.y;
-  float codes[kPositions];
-  load_codes<Bits>(w.codes + row * w.row_bytes(Bits == 3 ? 2 : Bits),
-                   Bits == 3 ? w.high + row * w.row_bytes(1) : nullptr, begin, codes);
-  const bool one_group = w.groups == 1 || w.group_size % kPositions == 0;
   const auto positions = static_cast<int>(w.positions);
-  Vector<T> values;
-  float scale = 0, offset = 0;
+  const bool one_group = w.groups == 1 || w.group_size % kPositions == 0;
+  const int group = min(begin / w.group_size, w.groups - 1);
 #pragma unroll
-  for (int i = 0; i < kPositions; ++i) {
-    const int position = begin + i;
-    if ((i == 0 || !one_group) && position < positions) {
-      const int64_t at = row * w.groups + position / w.group_size;
-      scale = load_float(w.scales, w.scales_dtype, at);
-      offset = 8388608.0f + static_cast<float>(w.zeros[at]);
+  for (int i = 0; i < kRows; ++i) {
+    const int64_t from = min(blockIdx.y * int64_t{kRows} + i, count - 1), row = first + from;
+    float codes[kPositions];
+    load_codes<Bits>(w.codes + row * w.row_bytes(Bits == 3 ? 2 : Bits),
+                     Bits == 3 ? w.high + row * w.row_bytes(1) : nullptr, begin, codes);
+    RowGrid grid(w, row, group);
+    Vector<T> values;
+#pragma unroll
+    for (int j = 0; j < kPositions; ++j) {
+      const int position = begin + j;
+      if (j > 0 && !one_group && position < positions) {
+        grid = RowGrid(w, row, position / w.group_size);
+      }
+      values.value[j] = position < positions ? from_float<T>(grid.weight(codes[j])) : T{};
     }
-    values.value[i] = position < positions ? from_float<T>(scale * (codes[i] - offset)) : T{};
+    store_vector(to + from * depth + begin, values);
   }
-  store_vector(to + blockIdx.y * depth + begin, values);
 }
 
 template <class T>
@@ -78,13 +95,14 @@ void dequantize(const LinearGptq& linear, int64_t first, int64_t count, void* to
   if (packs == 0) return;
   Launch config;
   config.name = "linear_gptq: dequantizing";
-  config.grid = dim3(static_cast<unsigned>(packs), static_cast<unsigned>(count));
+  config.grid =
+      dim3(static_cast<unsigned>(packs), static_cast<unsigned>((count + kRows - 1) / kRows));
   config.block = dim3(kThreads);
   config.overlap = true;
   with_half(linear.dtype, "linear_gptq: x", [&](auto zero) {
     using T = decltype(zero);
-    launch(config, context, kernel_for<T>(linear.weight.bits), linear.weight, first, linear.depth,
-           static_cast<T*>(to));
+    launch(config, context, kernel_for<T>(linear.weight.bits), linear.weight, first, count,
+           linear.depth, static_cast<T*>(to));
   });
 }
 

@@ -10,41 +10,29 @@ namespace fewbit::cuda::gptq {
 
 namespace {
 
-struct FusedVariant {
+// Some of a product's tiles of 128 outputs, and how blocks share their work.
+struct FusedPart {
+  int first_tile, tiles;
   int batch_rows;  // rows of x per block: 16, 32, 64, 128 or 256
-  int split;       // blocks that share a tile, each with a part of K
-  int multicast;   // blocks that share x; one of the two is 1
+  int split;       // blocks that share a tile, each with a part of K: a power of two
 };
 
-constexpr FusedVariant kVariants[] = {
-    {16, 1, 1},  {16, 2, 1},  {16, 4, 1},  {16, 8, 1},  {32, 1, 1},  {32, 2, 1},  {32, 4, 1},
-    {32, 8, 1},  {64, 1, 1},  {64, 2, 1},  {64, 4, 1},  {64, 8, 1},  {64, 1, 2},  {64, 1, 4},
-    {128, 1, 1}, {128, 1, 2}, {128, 1, 4}, {256, 1, 1}, {256, 1, 2}, {256, 1, 4},
-};
+bool groups_are_tiles(const Weight& w) { return w.groups == 1 || w.group_size % kTileDepth == 0; }
 
 int divide_up(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
 
-FusedGrid grid_of(const LinearGptq& linear, const FusedVariant& variant) {
-  FusedGrid grid;
-  grid.column_tiles =
-      divide_up(linear.weight.rows, kFusedColumns * variant.multicast) * variant.multicast;
-  grid.batch_tiles = divide_up(linear.rows, variant.batch_rows);
-  grid.depth_steps = divide_up(linear.weight.positions, kTileDepth);
-  grid.split = variant.split;
-  grid.multicast = variant.multicast;
-  return grid;
-}
-
 template <class T, int Bits, int BatchRows>
-void launch_fused(const LinearGptq& linear, const FusedVariant& variant, Context& context) {
+void launch_fused(const LinearGptq& linear, const FusedPart& part, Context& context) {
   using Shape = FusedShape<Bits, BatchRows>;
   const Weight& w = linear.weight;
-  const FusedGrid grid = grid_of(linear, variant);
+  const FusedGrid grid{part.first_tile, part.tiles, divide_up(w.positions, kTileDepth), part.split,
+                       groups_are_tiles(w) ? 1 : kTileParts};
   Launch config;
   config.name = "linear_gptq";
-  config.grid = dim3(static_cast<unsigned>(grid.column_tiles * grid.batch_tiles * grid.split));
+  config.grid =
+      dim3(static_cast<unsigned>(part.tiles * divide_up(linear.rows, BatchRows) * part.split));
   config.block = dim3(kFusedThreads);
-  config.cluster = grid.split * grid.multicast;
+  config.cluster = part.split;
   config.shared_bytes = Shape::kSharedBytes;
   config.overlap = is_captured(context);
   const CUtensorMap low_map = byte_matrix_map(w.codes, w.rows, w.row_bytes(plane_width(Bits)),
@@ -55,73 +43,123 @@ void launch_fused(const LinearGptq& linear, const FusedVariant& variant, Context
   const float to_group =
       w.groups == 1 ? 0.0f : static_cast<float>(kChunk) / static_cast<float>(w.group_size);
   launch(config, context, fused_matmul<T, Bits, BatchRows>,
-         byte_matrix_map(linear.x, linear.rows, linear.depth * 2, BatchRows / grid.multicast),
-         low_map, high_map, linear, grid, to_group);
+         byte_matrix_map(linear.x, linear.rows, linear.depth * 2, BatchRows), low_map, high_map,
+         linear, grid, to_group);
 }
 
 template <class T, int Bits>
-void launch_for_rows(const LinearGptq& linear, const FusedVariant& variant, Context& context) {
-  switch (variant.batch_rows) {
+void launch_for_rows(const LinearGptq& linear, const FusedPart& part, Context& context) {
+  switch (part.batch_rows) {
     case 16:
-      return launch_fused<T, Bits, 16>(linear, variant, context);
+      return launch_fused<T, Bits, 16>(linear, part, context);
     case 32:
-      return launch_fused<T, Bits, 32>(linear, variant, context);
+      return launch_fused<T, Bits, 32>(linear, part, context);
     case 64:
-      return launch_fused<T, Bits, 64>(linear, variant, context);
+      return launch_fused<T, Bits, 64>(linear, part, context);
     case 128:
-      return launch_fused<T, Bits, 128>(linear, variant, context);
+      return launch_fused<T, Bits, 128>(linear, part, context);
     default:
-      if constexpr (Bits < 8) launch_fused<T, Bits, 256>(linear, variant, context);
+      if constexpr (Bits < 8) launch_fused<T, Bits, 256>(linear, part, context);
   }
 }
 
 template <class T>
-void launch_for_bits(const LinearGptq& linear, const FusedVariant& variant, Context& context) {
+void launch_for_bits(const LinearGptq& linear, const FusedPart& part, Context& context) {
   switch (linear.weight.bits) {
     case 2:
-      return launch_for_rows<T, 2>(linear, variant, context);
+      return launch_for_rows<T, 2>(linear, part, context);
     case 3:
-      return launch_for_rows<T, 3>(linear, variant, context);
+      return launch_for_rows<T, 3>(linear, part, context);
     case 4:
-      return launch_for_rows<T, 4>(linear, variant, context);
+      return launch_for_rows<T, 4>(linear, part, context);
     default:
-      return launch_for_rows<T, 8>(linear, variant, context);
+      return launch_for_rows<T, 8>(linear, part, context);
   }
 }
 
-// The tile that wastes least on few rows; many go in tiles of at least 64.
-int smallest_tile(int64_t rows) { return rows <= 16 ? 16 : rows <= 32 ? 32 : 64; }
+constexpr int kLeastSteps = 4;  // of a split
+constexpr int kMostSplits = 4;  // of more than 64 rows
 
-// Blocks that share a tile. It sets the order of additions, so it follows from the shape alone.
-int split_of(const LinearGptq& linear, const Context& context) {
-  constexpr int kLeastSteps = 4;
-  const int rows = smallest_tile(linear.rows);
-  const int blocks = divide_up(linear.weight.rows, kFusedColumns) * divide_up(linear.rows, rows);
+int steps_of(const LinearGptq& linear) { return divide_up(linear.weight.positions, kTileDepth); }
+
+// Blocks of 64 rows and more that run at a time, one to a multiprocessor. Clusters of four do not find
+// place on all of them.
+int resident_blocks(int split, const Context& context) {
+  const int processors = context.properties.multiProcessorCount;
+  return split > 2 ? processors / 16 * 14 : processors;
+}
+
+// Up to 64 rows go in one tile; its splits fill the GPU.
+FusedPart part_for_few_rows(const LinearGptq& linear, const Context& context) {
+  const int rows = linear.rows <= 16 ? 16 : linear.rows <= 32 ? 32 : 64;
+  const int tiles = divide_up(linear.weight.rows, kFusedColumns);
+  const int most = rows <= 32 ? 4 : 2;
   const int resident = context.properties.multiProcessorCount * (rows <= 32 ? 2 : 1);
-  const int steps = divide_up(linear.weight.positions, kTileDepth);
-  // Larger tiles exchange more than a further split saves.
-  const int most = rows <= 32 ? 8 : 2;
   int split = 1;
-  while (split < most && blocks * split * 2 <= resident && steps / (split * 2) >= kLeastSteps) {
+  while (split < most && tiles * split * 2 <= resident &&
+         steps_of(linear) / (split * 2) >= kLeastSteps) {
     split *= 2;
   }
-  return split;
+  return {0, tiles, rows, split};
 }
 
-// A rough time in clocks of an SM: rounds of tiles, each limited by the tensor cores, by unpacking or
-// by what an SM gets out of L2, plus filling the pipeline and the epilogue.
-double estimate(const FusedVariant& variant, const LinearGptq& linear, const Context& context) {
-  constexpr double kL2BytesPerClock = 32, kUnpack = 450, kFill = 3000, kEpiloguePerResult = 0.15;
-  const FusedGrid grid = grid_of(linear, variant);
-  const int blocks = grid.column_tiles * grid.batch_tiles * grid.split;
-  const int rounds = divide_up(blocks, context.properties.multiProcessorCount);
-  const double multiply = kFusedColumns * variant.batch_rows * kTileDepth / 2048.0;
-  const double bytes = variant.batch_rows * kTileDepth * 2.0 / variant.multicast +
-                       kFusedColumns * kTileDepth * linear.weight.bits / 8.0;
-  const double step = std::max({multiply, kUnpack, bytes / kL2BytesPerClock});
-  return rounds * (divide_up(grid.depth_steps, grid.split) * step +
-                   kEpiloguePerResult * kFusedColumns * variant.batch_rows) +
-         kFill;
+// Microseconds on an H100: rounds of blocks, each of which fills its pipeline, goes through its part
+// of K, exchanges sums and stores results.
+double estimate(const FusedPart& part, const LinearGptq& linear, const Context& context) {
+  const int kind = part.batch_rows / 128;  // 64, 128, 256
+  constexpr double kFixed[] = {2.2, 3.4, 6.0}, kStep[] = {0.556, 0.814, 1.418};
+  const int blocks = part.tiles * divide_up(linear.rows, part.batch_rows) * part.split;
+  const int rounds = divide_up(blocks, resident_blocks(part.split, context));
+  const double exchange = part.split > 1 ? 0.5 + part.batch_rows / 170.0 : 0;
+  return rounds * (kFixed[kind] + divide_up(steps_of(linear), part.split) * kStep[kind] + exchange);
+}
+
+// The best way for some tiles if all go the same way.
+FusedPart best_part(int first_tile, int tiles, const LinearGptq& linear, const Context& context) {
+  const Weight& w = linear.weight;
+  FusedPart best{};
+  double least = 0;
+  for (int rows : {64, 128, 256}) {
+    // Too few stages of this tile fit in shared memory.
+    if (rows == 256 && (w.bits == 8 || !groups_are_tiles(w))) continue;
+    for (int split = 1; split <= kMostSplits; split *= 2) {
+      if (split > 1 && steps_of(linear) / split < kLeastSteps) continue;
+      const FusedPart part{first_tile, tiles, rows, split};
+      const double time = estimate(part, linear, context);
+      if (least > 0 && time >= least) continue;
+      least = time;
+      best = part;
+    }
+  }
+  return best;
+}
+
+// Many rows: all tiles go one way, or as many as make whole rounds of blocks do and the rest another,
+// so that no last round leaves most of the GPU idle.
+std::vector<FusedPart> parts_of(const LinearGptq& linear, const Context& context) {
+  const int tiles = divide_up(linear.weight.rows, kFusedColumns);
+  std::vector<FusedPart> best = {best_part(0, tiles, linear, context)};
+  double least = estimate(best[0], linear, context);
+  for (int rows : {64, 128, 256}) {
+    for (int split = 1; split <= kMostSplits; split *= 2) {
+      const int per_tile = divide_up(linear.rows, rows) * split;
+      const int resident = resident_blocks(split, context);
+      const int rounds = tiles * per_tile / resident, first = rounds * resident / per_tile;
+      if (first == 0 || first == tiles) continue;
+      const FusedPart whole = best_part(0, first, linear, context);
+      const FusedPart rest = best_part(first, tiles - first, linear, context);
+      const double time = estimate(whole, linear, context) + estimate(rest, linear, context);
+      if (time >= least) continue;
+      least = time;
+      best = {whole, rest};
+    }
+  }
+  return best;
+}
+
+void launch_part(const LinearGptq& linear, const FusedPart& part, Context& context) {
+  with_half(linear.dtype, "linear_gptq: x",
+            [&](auto zero) { launch_for_bits<decltype(zero)>(linear, part, context); });
 }
 
 }  // namespace
@@ -137,38 +175,9 @@ bool fused_fits(const LinearGptq& linear, const Context& context) {
   return hopper && groups_fit && rows_fit && w.positions > 0;
 }
 
-std::vector<int> fused_variants(const LinearGptq& linear, const Context& context) {
-  const int split = split_of(linear, context), smallest = smallest_tile(linear.rows);
-  std::vector<int> fitting;
-  for (int i = 0; i < static_cast<int>(std::size(kVariants)); ++i) {
-    const FusedVariant& variant = kVariants[i];
-    const bool wasteful = variant.batch_rows > smallest && (split > 1 || linear.rows <= smallest);
-    // Too few stages of this tile fit in shared memory.
-    const bool too_large = linear.weight.bits == 8 && variant.batch_rows == 256;
-    if (variant.split == split && variant.batch_rows >= smallest && !wasteful && !too_large) {
-      fitting.push_back(i);
-    }
-  }
-  return fitting;
-}
-
-int suggest_fused_variant(const LinearGptq& linear, const Context& context) {
-  int best = 0;
-  double least = 0;
-  for (int i : fused_variants(linear, context)) {
-    const double clocks = estimate(kVariants[i], linear, context);
-    if (least == 0 || clocks < least) {
-      least = clocks;
-      best = i;
-    }
-  }
-  return best;
-}
-
-void multiply_fused(const LinearGptq& linear, int index, Context& context) {
-  const FusedVariant& variant = kVariants[index];
-  with_half(linear.dtype, "linear_gptq: x",
-            [&](auto zero) { launch_for_bits<decltype(zero)>(linear, variant, context); });
+void multiply_fused(const LinearGptq& linear, Context& context) {
+  if (linear.rows <= 64) return launch_part(linear, part_for_few_rows(linear, context), context);
+  for (const FusedPart& part : parts_of(linear, context)) launch_part(linear, part, context);
 }
 
 }  // namespace fewbit::cuda::gptq

@@ -13,12 +13,12 @@ bool stream_fits(const LinearGptq& linear, const Context& context) {
 
 std::vector<int> stream_variants(const LinearGptq& linear) {
   if (!is_coarse(linear.weight) || linear.rows > 16) return {kMany};
-  if (linear.rows > 8) return {kPairTall, kPairCrowded};
+  if (linear.rows > 8) return {kPairTall, kPairDeep};
   return {kDeep, kCrowded, kTall};
 }
 
 int suggest_stream_variant(const LinearGptq& linear) {
-  return linear.rows > 16 ? kMany : linear.rows > 8 ? kPairCrowded : kCrowded;
+  return linear.rows > 16 ? kMany : linear.rows > 8 ? kPairTall : kCrowded;
 }
 
 void multiply_streaming(const LinearGptq& linear, int variant, Context& context) {

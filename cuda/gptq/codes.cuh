@@ -81,6 +81,13 @@ __device__ __forceinline__ uint32_t masked_or(uint32_t word, uint32_t mask, uint
   return result;
 }
 
+// Bits of `ones` where the mask has ones, else of `zeros`.
+__device__ __forceinline__ uint32_t select_bits(uint32_t mask, uint32_t ones, uint32_t zeros) {
+  uint32_t result;
+  asm("lop3.b32 %0, %1, %2, %3, 0xca;" : "=r"(result) : "r"(mask), "r"(ones), "r"(zeros));
+  return result;
+}
+
 // A value of T in both halves.
 template <class T>
 __device__ __forceinline__ uint32_t pair_of(float value) {
@@ -119,7 +126,7 @@ class Unpacker {
     const uint32_t word = chunk.words[pair / kPerWord] >> ((index - slot) * kWidth);
     uint32_t value = masked_or(word, kMask << (slot * kWidth), kBase);
     if constexpr (Bits == 3) {
-      const int target = slot * 2 + 2, left = target - pair;
+      const int target = slot * 2 + 2, left = target - ops::gptq::high_bit(pair);
       const uint32_t top = left >= 0 ? chunk.high << left : chunk.high >> -left;
       value = masked_or(top, twice(1) << target, value);
     }
@@ -203,6 +210,25 @@ __device__ __forceinline__ void load_words(const void* from, uint32_t (&to)[Word
     static_assert(Words == 1);
     asm volatile("ld.global.L1::no_allocate.L2::256B.u32 %0, [%1];" : "=r"(to[0]) : "l"(from));
   }
+}
+
+// Loads by shared-memory address: pointers into the tiles are not seen to be shared.
+__device__ __forceinline__ uint32_t load_shared(uint32_t address) {
+  uint32_t word;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address));
+  return word;
+}
+__device__ __forceinline__ uint2 load_shared_two(uint32_t address) {
+  uint2 words;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(words.x), "=r"(words.y) : "r"(address));
+  return words;
+}
+__device__ __forceinline__ uint4 load_shared_four(uint32_t address) {
+  uint4 words;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+               : "r"(address));
+  return words;
 }
 
 // Chunk number `index` of a row whose planes begin at low and high.

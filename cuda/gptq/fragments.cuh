@@ -26,25 +26,6 @@ struct HalfTileWords {
   uint32_t high[Bits == 3 ? 2 : 1];
 };
 
-// Loads by shared-memory address: pointers into the tiles are not seen to be shared.
-__device__ __forceinline__ uint32_t load_shared(uint32_t address) {
-  uint32_t word;
-  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address));
-  return word;
-}
-__device__ __forceinline__ uint2 load_shared_two(uint32_t address) {
-  uint2 words;
-  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(words.x), "=r"(words.y) : "r"(address));
-  return words;
-}
-__device__ __forceinline__ uint4 load_shared_four(uint32_t address) {
-  uint4 words;
-  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
-               : "r"(address));
-  return words;
-}
-
 // low and high: shared-memory addresses of the planes' tiles.
 template <int Bits>
 __device__ __forceinline__ HalfTileWords<Bits> load_half_tile(uint32_t low, uint32_t high, int row,
@@ -77,17 +58,27 @@ __device__ __forceinline__ HalfTileWords<Bits> load_half_tile(uint32_t low, uint
 }
 
 // Turns codes into weights, scale * (code - zero), for one scale and zero point.
+//
+// In f16 a field of up to 4 bits at the top of the mantissa of 2^Bits adds the code to that, and one
+// multiply-add makes the weight. Its addend -scale * (2^Bits + zero) is rounded, by less than a
+// hundredth of a step between codes. Elsewhere that would be too much: there the difference to the
+// zero point comes first, exactly, and then the product.
 template <class T, int Bits>
 class FragmentUnpacker {
  public:
-  // packed: the scale in T, and the zero point in the upper half.
-  __device__ __forceinline__ explicit FragmentUnpacker(uint32_t packed)
-      : scale_(twice(packed & 0xffffu)) {
-    const uint32_t zero = packed >> 16;
-    if constexpr (kByFloat) {
-      offset_ = __float_as_uint(8388608.0f + static_cast<float>(zero));
+  // grid: see grid_of.
+  __device__ __forceinline__ explicit FragmentUnpacker(uint2 grid)
+      : scale_(grid.x), offset_(grid.y) {}
+
+  __device__ __forceinline__ static uint2 grid_of(float scale, uint32_t zero) {
+    const uint32_t pair = pair_of<T>(scale);
+    if constexpr (kAtOnce) {
+      const T narrow = from_float<T>(scale);
+      return {pair, pair_of<T>(-to_float(narrow) * static_cast<float>((1u << Bits) + zero))};
+    } else if constexpr (kByFloat) {
+      return {pair, __float_as_uint(8388608.0f + static_cast<float>(zero))};
     } else {
-      offset_ = power<T>(Magic<T>::kMantissa) + twice(Magic<T>::kSign) + twice(1) * zero;
+      return {pair, power<T>(Magic<T>::kMantissa) + twice(Magic<T>::kSign) + twice(1) * zero};
     }
   }
 
@@ -100,30 +91,40 @@ class FragmentUnpacker {
       near = byte_pair(words.low[2 * Step], part);
       far = byte_pair(words.low[2 * Step + 1], part);
     } else if constexpr (Bits == 4) {
-      near = field_pair(words.low[2 * Step] >> (4 * part));
-      far = field_pair(words.low[2 * Step + 1] >> (4 * part));
+      near = field_pair(rotated(words.low[2 * Step], 4 * part - kField));
+      far = field_pair(rotated(words.low[2 * Step + 1], 4 * part - kField));
     } else {
-      const uint32_t mine = words.low[Step] >> (2 * part);
-      uint32_t top = 0;
-      if constexpr (Bits == 3) top = words.high[Step / 2] >> (part + Step % 2 * 8) << 2;
-      near = field_pair(mine, top);
-      far = field_pair(mine >> 8, top >> 4);
+      uint32_t word = rotated(words.low[Step], 2 * part + 8 - kField);
+      if constexpr (Bits == 3) {
+        // The top bits of the two pairs lie 8 apart, as their fields do.
+        constexpr uint32_t kLow = 3u << kField, kBoth = (kLow | kLow << 8 | kLow >> 8) & 0xffffu;
+        const int top = ops::gptq::high_bit(Step % 2 * 8 + part) + 8;
+        word = select_bits(twice(kBoth), word, rotated(words.high[Step / 2], top - (kField + 2)));
+      }
+      near = field_pair(rotated(word, -8));
+      far = field_pair(word);
     }
   }
 
  private:
   static constexpr bool kByFloat = Bits == 8 && Magic<T>::kMantissa < 8;
+  static constexpr bool kAtOnce = Bits < 8 && Magic<T>::kMantissa == 10;
+  // Where field_pair takes fields from.
+  static constexpr int kField = kAtOnce ? 10 - Bits : 0;
+
+  __device__ __forceinline__ static uint32_t rotated(uint32_t word, int right) {
+    return __funnelshift_r(word, word, static_cast<uint32_t>(right));
+  }
 
   __device__ __forceinline__ uint32_t scaled(uint32_t pair) const {
+    if constexpr (kAtOnce) return multiply_add(pair, scale_, offset_, T{});
     return multiply(multiply_add(pair, power<T>(0), offset_, T{}), scale_, T{});
   }
 
-  // The fields at the bottom of both halves of a word.
-  __device__ __forceinline__ uint32_t field_pair(uint32_t word, uint32_t top = 0) const {
-    uint32_t pair =
-        masked_or(word, twice((1u << plane_width(Bits)) - 1), power<T>(Magic<T>::kMantissa));
-    if constexpr (Bits == 3) pair = masked_or(top, twice(4), pair);
-    return scaled(pair);
+  // The fields at kField of both halves of a word.
+  __device__ __forceinline__ uint32_t field_pair(uint32_t word) const {
+    constexpr uint32_t kMask = twice(((1u << Bits) - 1) << kField);
+    return scaled(masked_or(word, kMask, power<T>(kAtOnce ? Bits : Magic<T>::kMantissa)));
   }
 
   // Byte part % 2 of both halves of a word.

@@ -3,8 +3,8 @@
 // transposed: 128 outputs by BatchRows rows of x per block.
 //
 // A block is a producer warpgroup (one thread copies tiles) and two consumer warpgroups of 64 outputs
-// each. Blocks of a cluster either split K (their f32 sums meet through distributed shared memory,
-// in fixed order), or lie side by side over the same rows of x, of which each fetches a part for all.
+// each. Blocks of a cluster split K; their f32 sums meet through distributed shared memory, in fixed
+// order.
 #pragma once
 
 #include "../common/dependency.cuh"
@@ -25,8 +25,10 @@ struct FusedShape {
   static constexpr int kLowBytes = kFusedColumns * kTileDepth * plane_width(Bits) / 8;
   static constexpr int kHighBytes = Bits == 3 ? kFusedColumns * kTileDepth / 8 : 0;
   static constexpr int kCopiedBytes = kXBytes + kLowBytes + kHighBytes;
-  // A row's scales and zero points for the four 32-position parts of the tile.
-  static constexpr int kGridBytes = kFusedColumns * sizeof(uint4);
+  // Scales and zero points, of every part of the tile or, where the largest tiles leave no room for
+  // that, of all of it.
+  static constexpr int kParts = BatchRows > 128 ? 1 : kTileParts;
+  static constexpr int kGridBytes = kParts * kFusedColumns * sizeof(uint2);
   static constexpr int kStageBytes = kCopiedBytes + kGridBytes;
   // Small tiles leave room for a second block on the multiprocessor.
   static constexpr int kBlocks = BatchRows <= 32 ? 2 : 1;
@@ -52,11 +54,11 @@ struct FusedShape {
 };
 
 struct FusedGrid {
-  int column_tiles;  // rounded up to a multiple of multicast
-  int batch_tiles;
+  int first_tile;    // of 128 outputs
+  int column_tiles;  // how many of them
   int depth_steps;
-  int split;      // blocks of a cluster that share a tile
-  int multicast;  // blocks of a cluster that share x; one of the two is 1
+  int split;  // blocks of a cluster that share a tile
+  int parts;  // of a tile that may be of different groups: all, or 1 where groups are whole tiles
 };
 
 template <class T, int Bits, int BatchRows>
@@ -69,18 +71,15 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
   using Shape = FusedShape<Bits, BatchRows>;
   using namespace hopper;
   extern __shared__ unsigned char shared_bytes[];
+  // Aligned in a way that leaves the compiler knowing what memory this is.
   auto& shared = *reinterpret_cast<typename Shape::Shared*>(
-      (reinterpret_cast<uintptr_t>(shared_bytes) + 1023) & ~uintptr_t{1023});
+      shared_bytes + (-shared_address(shared_bytes) & 1023u));
 
   const Weight& w = p.weight;
-  const int cluster = grid.split * grid.multicast;
-  const int rank = cluster > 1 ? static_cast<int>(cluster_rank()) : 0;
-  const int unit = static_cast<int>(blockIdx.x) / cluster;
-  const int column_units = grid.column_tiles / grid.multicast;
-  const int column_tile = unit % column_units * grid.multicast + (grid.multicast > 1 ? rank : 0);
-  const int first_column = column_tile * kFusedColumns;
-  const int first_row = unit / column_units * BatchRows;
-  const int depth_rank = grid.split > 1 ? rank : 0;
+  const int depth_rank = grid.split > 1 ? static_cast<int>(cluster_rank()) : 0;
+  const int unit = static_cast<int>(blockIdx.x) / grid.split;
+  const int first_column = (grid.first_tile + unit % grid.column_tiles) * kFusedColumns;
+  const int first_row = unit / grid.column_tiles * BatchRows;
   const int begin = static_cast<int>(int64_t{grid.depth_steps} * depth_rank / grid.split);
   const int end = static_cast<int>(int64_t{grid.depth_steps} * (depth_rank + 1) / grid.split);
 
@@ -90,22 +89,15 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
     prefetch_map(low_map);
     for (int stage = 0; stage < Shape::kStages; ++stage) {
       barrier_init(shared.full[stage], 1 + 32);
-      barrier_init(shared.empty[stage], static_cast<uint32_t>(kConsumerWarps * grid.multicast));
+      barrier_init(shared.empty[stage], kConsumerWarps);
     }
     barrier_init_fence();
   }
-  if (cluster > 1) {
-    cluster_sync();
-  } else {
-    __syncthreads();
-  }
+  __syncthreads();
 
   if (threadIdx.x < kFusedThreads - kConsumers) {
     give_registers<40>();
     if (threadIdx.x == 0) {
-      const int fetched_rows = BatchRows / grid.multicast;
-      const int fetched = (grid.multicast > 1 ? rank : 0) * fetched_rows;
-      const auto mask = static_cast<uint16_t>((1 << cluster) - 1);
       const auto copy_codes = [&](int stage, int step) {
         arrive_expecting(shared.full[stage], Shape::kCopiedBytes);
         unsigned char* to = shared.stages[stage] + Shape::kXBytes;
@@ -119,13 +111,8 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
       const auto copy_x = [&](int stage, int step) {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          unsigned char* to = shared.stages[stage] + half * (Shape::kXBytes / 2) + fetched * 128;
-          const int byte = (step * 2 + half) * 128;
-          if (grid.multicast > 1) {
-            copy_box_to_all<2>(to, x_map, shared.full[stage], byte, first_row + fetched, mask);
-          } else {
-            copy_box(to, x_map, shared.full[stage], byte, first_row);
-          }
+          copy_box(shared.stages[stage] + half * (Shape::kXBytes / 2), x_map, shared.full[stage],
+                   (step * 2 + half) * 128, first_row);
         }
       };
       // Weights may be read before the wait: they are constants of a captured graph, and outside of
@@ -143,19 +130,19 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
     } else if (threadIdx.x >= 32) {
       // A warp to every third stage, so that the loads of several are under way.
       const int warp = static_cast<int>(threadIdx.x) / 32 - 1, lane = threadIdx.x % 32;
-      const GridStager<T> stager(w, first_column, lane, to_group);
+      const GridStager<T, Bits> stager(w, first_column, lane, to_group);
       with_scales(w, [&](const auto* scales) {
         for (int i = warp; i < end - begin; i += kStagerWarps) {
           const int stage = i % Shape::kStages;
           wait(shared.empty[stage], static_cast<uint32_t>(i / Shape::kStages & 1) ^ 1);
-          stager.stage(scales, begin + i,
-                       reinterpret_cast<uint4*>(shared.stages[stage] + Shape::kCopiedBytes));
+          stager.stage(scales, begin + i, grid.parts,
+                       reinterpret_cast<uint2*>(shared.stages[stage] + Shape::kCopiedBytes));
           arrive(shared.full[stage]);
         }
       });
     }
     __syncwarp();
-    if (cluster > 1) {
+    if (grid.split > 1) {
       cluster_sync();
       cluster_sync();
     }
@@ -165,14 +152,10 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
     const int thread = static_cast<int>(threadIdx.x) - (kFusedThreads - kConsumers);
     const int lane = thread % 32, part = lane % 4;
     const int tile_row = thread / 32 * 16 + lane / 4;
-    // A stage is released to all blocks that write to it.
+    const uint32_t part_bytes = grid.parts == 1 ? 0 : kFusedColumns * sizeof(uint2);
     const auto release = [&](int stage) {
       __syncwarp();
-      if (grid.multicast > 1) {
-        if (lane < grid.multicast) arrive_at(shared.empty[stage], static_cast<uint32_t>(lane));
-      } else if (lane == 0) {
-        arrive(shared.empty[stage]);
-      }
+      if (lane == 0) arrive(shared.empty[stage]);
     };
 
     float sums[Shape::kMmas][Shape::kMmaRows / 2];
@@ -183,14 +166,19 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
       wait(shared.full[stage], phase);
       const uint32_t x_tile = shared_address(shared.stages[stage]);
       const uint32_t low = x_tile + Shape::kXBytes, high = low + Shape::kLowBytes;
-      const uint32_t grids_of = x_tile + Shape::kCopiedBytes + tile_row * 16;
+      const uint32_t grids_of = x_tile + Shape::kCopiedBytes + tile_row * 8;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const HalfTileWords<Bits> words[2] = {
             load_half_tile<Bits>(low, high, tile_row, half, part),
             load_half_tile<Bits>(low, high, tile_row + 8, half, part)};
-        const uint2 grids[2] = {load_shared_two(grids_of + half * 8),
-                                load_shared_two(grids_of + 8 * 16 + half * 8)};
+        uint2 grids[2][2];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const uint32_t from = grids_of + (half * 2 + i) * part_bytes;
+          grids[i][0] = load_shared_two(from);
+          grids[i][1] = load_shared_two(from + 8 * 8);
+        }
         unpack_half<T, Bits>(words, grids, part, a[half]);
         const uint64_t x = tile_descriptor(shared.stages[stage] + half * (Shape::kXBytes / 2));
         wgmma_fence();
@@ -238,7 +226,7 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
         shared.sums[row * Shape::kSumStride + tile_row + i % 4 / 2 * 8] = sums[mma][i];
       }
     }
-    if (cluster > 1) {
+    if (grid.split > 1) {
       cluster_sync();
     } else {
       named_sync<1, kConsumers>();
@@ -273,9 +261,9 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
       for (int i = 0; i < 4; ++i) values[i] = activate(values[i] + bias[i], p.activation);
       store_four(p, out_row * p.out_stride + column, column, values);
     }
-    // Nobody leaves while another block may still read its sums or signal its barriers.
+    // Nobody leaves while another block may still read its sums.
     __syncwarp();
-    if (cluster > 1) cluster_sync();
+    if (grid.split > 1) cluster_sync();
   }
 #endif
 }

@@ -10,12 +10,14 @@
 namespace fewbit::cuda::gptq {
 
 constexpr int kFusedColumns = 128;
+constexpr int kTileParts = kTileDepth / kChunk;  // that may be of different groups
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-// Stages the scales and zero points of a tile, as FragmentUnpacker takes them: a scale in T and a zero
-// point above it. A warp does a tile; each of its lanes takes four rows of the weight.
-template <class T>
+// Stages the scales and zero points of a tile, as FragmentUnpacker takes them: [parts][rows] for its
+// 32-position parts, or one for all of them. A warp does a tile; each of its lanes takes four rows of
+// the weight.
+template <class T, int Bits>
 class GridStager {
  public:
   __device__ __forceinline__ GridStager(const Weight& w, int first_column, int lane, float to_group)
@@ -28,37 +30,27 @@ class GridStager {
   }
 
   template <class Scale>
-  __device__ __forceinline__ void stage(const Scale* scales, int step, uint4* to) const {
-    Scale scale[kParts][kRows];
-    uint8_t zero[kParts][kRows];
-    int before = -1;
-#pragma unroll
-    for (int part = 0; part < kParts; ++part) {
-      const float chunk = static_cast<float>(step * kParts + part);
+  __device__ __forceinline__ void stage(const Scale* scales, int step, int parts, uint2* to) const {
+    for (int part = 0; part < parts; ++part) {
+      const float chunk = static_cast<float>(step * kTileParts + part);
       const int group = min(static_cast<int>((chunk + 0.5f) * to_group_), last_group_);
-      const bool same = part > 0 && group == before;
-      before = group;
+      Scale scale[kRows];
+      uint8_t zero[kRows];
 #pragma unroll
       for (int i = 0; i < kRows; ++i) {
-        scale[part][i] = same ? scale[part > 0 ? part - 1 : 0][i] : scales[first_[i] + group];
-        zero[part][i] = same ? zero[part > 0 ? part - 1 : 0][i] : zeros_[first_[i] + group];
+        scale[i] = scales[first_[i] + group];
+        zero[i] = zeros_[first_[i] + group];
       }
-    }
 #pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      to[lane_ + i * 32] = uint4{packed(scale[0][i], zero[0][i]), packed(scale[1][i], zero[1][i]),
-                                 packed(scale[2][i], zero[2][i]), packed(scale[3][i], zero[3][i])};
+      for (int i = 0; i < kRows; ++i) {
+        to[part * kFusedColumns + lane_ + i * 32] =
+            FragmentUnpacker<T, Bits>::grid_of(to_float(scale[i]), zero[i]);
+      }
     }
   }
 
  private:
-  static constexpr int kParts = kTileDepth / kChunk;
   static constexpr int kRows = kFusedColumns / 32;
-
-  template <class Scale>
-  __device__ __forceinline__ static uint32_t packed(Scale scale, uint8_t zero) {
-    return (pair_of<T>(to_float(scale)) & 0xffffu) | static_cast<uint32_t>(zero) << 16;
-  }
 
   const uint8_t* zeros_;
   int last_group_;
@@ -85,14 +77,14 @@ __device__ __forceinline__ void unpack_step(const HalfTileWords<Bits> (&words)[2
 // Half a tile of 64 positions; grids: those of its two 32-position parts, for both rows.
 template <class T, int Bits>
 __device__ __forceinline__ void unpack_half(const HalfTileWords<Bits> (&words)[2],
-                                            const uint2 (&grids)[2], int part,
+                                            const uint2 (&grids)[2][2], int part,
                                             uint32_t (&a)[4][4]) {
   {
-    const FragmentUnpacker<T, Bits> upper(grids[0].x), lower(grids[1].x);
+    const FragmentUnpacker<T, Bits> upper(grids[0][0]), lower(grids[0][1]);
     unpack_step<0, T, Bits>(words, upper, lower, part, a[0]);
     unpack_step<1, T, Bits>(words, upper, lower, part, a[1]);
   }
-  const FragmentUnpacker<T, Bits> upper(grids[0].y), lower(grids[1].y);
+  const FragmentUnpacker<T, Bits> upper(grids[1][0]), lower(grids[1][1]);
   unpack_step<2, T, Bits>(words, upper, lower, part, a[2]);
   unpack_step<3, T, Bits>(words, upper, lower, part, a[3]);
 }

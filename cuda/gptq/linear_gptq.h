@@ -57,10 +57,14 @@ inline bool is_captured(const Context& context) {
 void gather_columns(const LinearGptq& linear, const void* x, int64_t x_columns,
                     const int32_t* order, void* to, Context& context);
 
-// Both kernels below come in variants, which change no bit of the result and are chosen by timing.
+// linear_gptq_bulk.cu: one row and 2 or 3 bits on sm_90, where groups consist of whole pieces of 128
+// positions. Wider codes go better with other kernels by way of the next.
+bool bulk_fits(const LinearGptq& linear, const Context& context);
+void multiply_bulk(const LinearGptq& linear, Context& context);
 
-// linear_gptq_stream.cu: a few rows at memory speed, and any number of rows correctly, where groups
-// begin at multiples of 32 positions.
+// linear_gptq_stream.cu: few rows on any GPU, and any number of rows correctly, where groups begin at
+// multiples of 32 positions. It comes in variants, which change no bit of the result and are chosen by
+// timing.
 bool stream_fits(const LinearGptq& linear, const Context& context);
 std::vector<int> stream_variants(const LinearGptq& linear);
 int suggest_stream_variant(const LinearGptq& linear);
@@ -68,9 +72,7 @@ void multiply_streaming(const LinearGptq& linear, int variant, Context& context)
 
 // linear_gptq_fused.cu: more rows, on sm_90a.
 bool fused_fits(const LinearGptq& linear, const Context& context);
-std::vector<int> fused_variants(const LinearGptq& linear, const Context& context);
-int suggest_fused_variant(const LinearGptq& linear, const Context& context);
-void multiply_fused(const LinearGptq& linear, int variant, Context& context);
+void multiply_fused(const LinearGptq& linear, Context& context);
 
 // linear_gptq_dequantize.cu: rows first .. first + count of the weight as [count, depth] of the
 // dtype of x.

@@ -9,7 +9,7 @@ namespace fewbit::cuda::gptq {
 
 // Shapes for few rows differ in how many codes are under way and in how blocks fall on the
 // multiprocessors, not in their results. The last serves any number of rows.
-enum StreamVariant { kDeep, kCrowded, kTall, kPairTall, kPairCrowded, kMany };
+enum StreamVariant { kDeep, kCrowded, kTall, kPairTall, kPairDeep, kMany };
 
 inline bool is_coarse(const Weight& w) { return w.groups <= 1 || w.group_size % kPiece == 0; }
 
@@ -43,8 +43,8 @@ void launch_coarse(const LinearGptq& linear, int variant, Context& context) {
       return launch_stream<T, Bits, 2, 1, 1, false, kCrowd - 1>(linear, context);
     case kPairTall:
       return launch_stream<T, Bits, 2, 2, 1, false, 2>(linear, context);
-    case kPairCrowded:
-      return launch_stream<T, Bits, 1, 2, 1, false, 2>(linear, context);
+    case kPairDeep:
+      return launch_stream<T, Bits, 2, 2, 2, false, 1>(linear, context);
     default:
       return launch_stream<T, Bits, 2, 8, 1, false, 1>(linear, context);
   }

@@ -9,6 +9,10 @@
 // A plane is a row of little-endian 32-bit words. A word holds 32 / width neighbouring positions:
 // the even ones in its low half, the odd ones in its high half, each half from the lowest bit up.
 // One shift and one mask then give two neighbours along K, one in each half of a register.
+//
+// Top bits lie in another order within the halves: shifted left or right by at most 2, four of them
+// come to lie above every other field of a word of low bits, where they make codes without being
+// moved one by one (cuda/gptq/fields.cuh).
 #pragma once
 
 #include <cstdint>
@@ -31,8 +35,17 @@ constexpr int64_t plane_bytes(int64_t positions, int width) {
   return padded(positions) * width / 8;
 }
 
+// Where the top bit of each pair of neighbouring positions lies in a half, of 16 pairs.
+constexpr int high_bit(int pair) {
+  const int in_four = pair < 8 ? 2 + pair % 2 : 1 - pair % 2;
+  return pair % 8 / 2 * 4 + in_four;
+}
+
 // How far left a field lies in its word; index counts positions from the word's first.
-constexpr int field_shift(int index, int width) { return (index & 1) * 16 + (index >> 1) * width; }
+constexpr int field_shift(int index, int width) {
+  const int pair = index >> 1;
+  return (index & 1) * 16 + (width == 1 ? high_bit(pair) : pair * width);
+}
 
 constexpr int64_t group_count(int64_t positions, int64_t group_size) {
   return (positions + group_size - 1) / group_size;

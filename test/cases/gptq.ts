@@ -145,6 +145,11 @@ const linear: OpCase[] = WIDTHS.flatMap((bits) => [
   linearGptqCase({ bits, m: 65, n: 130, k: 256, groupSize: 128, bias: true, relu: true }),
   linearGptqCase({ bits, m: 256, n: 264, k: 384, groupSize: 64, spacing: 520 }),
   linearGptqCase({ bits, m: 37, n: 40, k: 256, groupSize: 32, order: mixed(256), wide: true }),
+  // Where a block of the kernel for few rows on sm_90 has more tiles than one, several slices of K, a
+  // last piece that is not full.
+  linearGptqCase({ bits, m: 1, n: 2160, k: 256, groupSize: 128, bias: true }),
+  linearGptqCase({ bits, m: 7, n: 48, k: 4480, groupSize: 128, wide: true }),
+  linearGptqCase({ bits, m: 2, n: 32, k: 2240, groupSize: 2240, relu: true, spacing: 40 }),
 ]);
 
 /** Every number of rows that a kernel for few rows treats by itself. */

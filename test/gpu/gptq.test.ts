@@ -87,4 +87,28 @@ describeGpu('on CUDA', () => {
       },
     );
   });
+
+  // So many outputs that tiles go in whole rounds of blocks and a rest, each its own way.
+  test.each(ops.GPTQ_BITS)('of %i bits: rows among many are what they are alone', (bits) => {
+    const [n, k, rows] = [17152, 512, 256];
+    const device = Device.open('cuda');
+    const weight = randomWeight(device, bits, n, k);
+    const values = normals(rows * k, 1);
+    const all = numbersOf(
+      ops.linearGptq(tensorOf(device, 'f16', [rows, k], values), weight, { dtype: 'f32' }),
+    );
+    for (const row of [0, 255]) {
+      const x = tensorOf(device, 'f16', [1, k], values.slice(row * k, (row + 1) * k));
+      const alone = numbersOf(ops.linearGptq(x, weight, { dtype: 'f32' }));
+      const among = all.slice(row * n, (row + 1) * n);
+      const size = Math.hypot(...alone.map((value) => value / Math.sqrt(n)));
+      const worst = among.reduce(
+        (most, value, i) => Math.max(most, Math.abs(value - (alone[i] as number))),
+        0,
+      );
+      expect(size).toBeGreaterThan(0);
+      expect(worst / size).toBeLessThan(1e-2);
+    }
+    device.dispose();
+  });
 });

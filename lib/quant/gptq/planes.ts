@@ -30,9 +30,17 @@ function addPlane(
     for (let p = 0; p < positions; p++) {
       const word = words[row * rowWords + Math.floor(p / perWord)] as number;
       const index = p % perWord;
-      const field = (word >>> ((index & 1) * 16 + (index >> 1) * width)) & mask;
+      const field = (word >>> fieldShift(index, width)) & mask;
       const at = row * positions + p;
       out[at] = (out[at] as number) | (field << shift);
     }
   }
+}
+
+/** `field_shift` of `src/ops/gptq_layout.h`. */
+function fieldShift(index: number, width: number): number {
+  const pair = index >> 1;
+  const half = (index & 1) * 16;
+  if (width > 1) return half + pair * width;
+  return half + ((pair % 8) >> 1) * 4 + (pair < 8 ? 2 + (pair % 2) : 1 - (pair % 2));
 }

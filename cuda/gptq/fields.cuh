@@ -1,0 +1,109 @@
+// Few-bit codes to tensor-core operands at one instruction for a pair, where sums are corrected later.
+//
+// In f16 a field in the mantissa of a number without exponent is the code itself times a power of two,
+// as small as 2^-24, which tensor cores multiply exactly. Fields that lie higher in the mantissa count
+// more, so they add up in a sum of their own. In bf16, whose smallest numbers lie at the end of what
+// f32 can hold, a field under the exponent of 128 is 128 more than its code.
+#pragma once
+
+#include "../common/mma.cuh"
+#include "codes.cuh"
+
+namespace fewbit::cuda::gptq {
+
+// Products of a chunk of two rows of a weight, 8 apart, with x.
+template <class T, int Bits>
+class FieldProduct {
+ public:
+  // What is added to every code.
+  static constexpr float kOffset = Magic<T>::kMantissa == 10 ? 0 : Bits == 8 ? 17 * 128 : 128;
+
+  __device__ __forceinline__ void add(const Chunk<Bits>& upper, const Chunk<Bits>& lower,
+                                      const uint32_t (&x)[kPairs]) {
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) {
+      if constexpr (Bits == 8) {
+        add_bytes(upper.words[i], lower.words[i], x[2 * i], x[2 * i + 1]);
+      } else if constexpr (Bits == 3) {
+        add_word<4, 2>(even_codes(upper, i), even_codes(lower, i), x, 8 * i);
+        add_word<4, 2>(odd_codes(upper, i), odd_codes(lower, i), x, 8 * i + 1);
+      } else {
+        add_word<Bits, 1>(upper.words[i], lower.words[i], x, 16 / Bits * i);
+      }
+    }
+  }
+
+  // As Mma has it: 0 and 1 for the upper row, 2 and 3 for the lower.
+  __device__ __forceinline__ float sum(int i) const {
+    float total = 0;
+#pragma unroll
+    for (int s = 0; s < kSums; ++s) total = fmaf(sums_[s][i], unit(s), total);
+    return total;
+  }
+
+ private:
+  static constexpr bool kTiny = Magic<T>::kMantissa == 10;
+  static constexpr int kWords = plane_width(Bits);
+  static constexpr int kStride = Bits == 3 ? 4 : Bits;  // of fields, once planes are together
+  static constexpr int kSums = kTiny ? (kStride < 8 ? 8 / kStride : 1) : (Bits == 8 ? 2 : 1);
+
+  // What a code is worth whose operands were added to a sum.
+  static constexpr __host__ __device__ float unit(int sum) {
+    return kTiny ? static_cast<float>(1 << (24 - sum * kStride)) : static_cast<float>(1 << sum * 4);
+  }
+
+  __device__ __forceinline__ static uint32_t operand(uint32_t word, uint32_t mask) {
+    return kTiny ? word & mask : masked_or(word, mask, power<T>(Magic<T>::kMantissa));
+  }
+
+  // Field i of both halves of a word.
+  template <int Stride>
+  __device__ __forceinline__ static uint32_t field(uint32_t word, int i) {
+    const int shift = kTiny ? i * Stride / 8 * 8 : i * Stride;
+    return operand(word >> shift, twice((1u << Bits) - 1) << (i * Stride - shift));
+  }
+
+  // Two words whose fields are pairs first, first + Step, ...
+  template <int Stride, int Step>
+  __device__ __forceinline__ void add_word(uint32_t upper, uint32_t lower,
+                                           const uint32_t (&x)[kPairs], int first) {
+    constexpr int kHalf = 8 / Stride;  // fields 8 bits apart count alike
+#pragma unroll
+    for (int i = 0; i < kHalf; ++i) {
+      Mma<T>::multiply(sums_[i % kSums], field<Stride>(upper, i), field<Stride>(lower, i),
+                       field<Stride>(upper, i + kHalf), field<Stride>(lower, i + kHalf),
+                       x[first + i * Step], x[first + (i + kHalf) * Step]);
+    }
+  }
+
+  __device__ __forceinline__ void add_bytes(uint32_t upper, uint32_t lower, uint32_t x0,
+                                            uint32_t x1) {
+    if constexpr (kTiny) {
+      Mma<T>::multiply(sums_[0], __byte_perm(upper, 0, 0x4240), __byte_perm(lower, 0, 0x4240),
+                       __byte_perm(upper, 0, 0x4341), __byte_perm(lower, 0, 0x4341), x0, x1);
+    } else {
+      // A mantissa of 7 bits holds half a byte.
+      constexpr uint32_t kMask = twice(15);
+#pragma unroll
+      for (int s = 0; s < kSums; ++s) {
+        Mma<T>::multiply(sums_[s], operand(upper >> (4 * s), kMask),
+                         operand(lower >> (4 * s), kMask), operand(upper >> (8 + 4 * s), kMask),
+                         operand(lower >> (8 + 4 * s), kMask), x0, x1);
+      }
+    }
+  }
+
+  // Codes of 3 bits in fields of 4, of which the highest bit is anything: of every other pair of low
+  // word i.
+  __device__ __forceinline__ static uint32_t even_codes(const Chunk<Bits>& chunk, int i) {
+    return select_bits(0x33333333u, chunk.words[i], i == 0 ? chunk.high : chunk.high << 1);
+  }
+  __device__ __forceinline__ static uint32_t odd_codes(const Chunk<Bits>& chunk, int i) {
+    return select_bits(0x33333333u, chunk.words[i] >> 2,
+                       i == 0 ? chunk.high >> 1 : chunk.high << 2);
+  }
+
+  float sums_[kSums][4] = {};
+};
+
+}  // namespace fewbit::cuda::gptq
