@@ -48,7 +48,11 @@ void fill(const OpCall& call, Context& context) {
 
 void run(const OpCall& call, Context& context) {
   const DType dtype = call[ops::fill_random::out].dtype;
-  if (dtype == DType::I8) return fill<int8_t>(call, context);
+  if (dtype == DType::I8) {
+    const TensorView& written = call[ops::fill_random::out];
+    context.recent_writes.add(written.data, static_cast<size_t>(written.elements()));
+    return fill<int8_t>(call, context);
+  }
   with_float(dtype, [&](auto zero) { fill<decltype(zero)>(call, context); });
 }
 

@@ -110,6 +110,7 @@ void run(const OpCall& call, Context& context) {
   if (call[columns]) q.columns = call[columns].as<int32_t>();
   if (call[count]) q.count = call[count].as<int32_t>();
   if (call[stats]) q.stats = call[stats].as<long long>();
+  context.recent_writes.add(q.codes, static_cast<size_t>(call[codes].elements()));
   if (q.rows == 0) {
     if (q.count) {
       check(cudaMemsetAsync(q.count, 0, sizeof(int32_t), context.stream), "int8_quantize");

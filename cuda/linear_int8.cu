@@ -21,9 +21,10 @@ enum class Way { Gemv, Streaming, Fused, Library };
 constexpr int64_t kMaxStreamRows = 16;
 constexpr int64_t kMaxStreamRowsUnfused = 64;  // then a library product with an epilogue is faster
 // Weights so large that little is left to hide: one row goes fastest without any barrier, and a
-// few rows with the deepest pipeline.
+// few rows with the deepest pipeline, if rows of the weight are long enough to fill it.
 constexpr int64_t kGemvBytes = int64_t{64} << 20;
-constexpr int64_t kFusedBytes = int64_t{256} << 20;
+constexpr int64_t kFusedBytes = int64_t{80} << 20;
+constexpr int64_t kFusedDepth = 8192;
 constexpr int64_t kMinFusedRows = 9;
 
 // int32 sums that exist at a time: few enough to stay partly in L2, many enough to fill the GPU.
@@ -48,7 +49,7 @@ int8::FloatTensor float_tensor(const TensorView& view) {
   return {view.data, view.dtype};
 }
 
-int8::Product product_of(const OpCall& call) {
+int8::Product product_of(const OpCall& call, const Context& context) {
   int8::Product p{};
   p.codes = call[codes].as<int8_t>();
   p.scales = call[scales].as<float>();
@@ -59,6 +60,8 @@ int8::Product product_of(const OpCall& call) {
   p.columns = call[out].cols();
   p.weight_rows = call[weight].shape[0];
   p.depth = call[weight].shape[1];
+  p.settled =
+      !context.recent_writes.touched(p.weight, static_cast<size_t>(p.weight_rows * p.depth));
   p.bitsandbytes = call.attrs[mode] == 1;
   if (call[columns]) {
     if (call[x].dtype != DType::F16 && call[x].dtype != DType::BF16) {
@@ -88,17 +91,20 @@ int64_t chunk_rows(int64_t rows, int64_t weight_rows) {
   return std::min(rows, std::max(fitting, kRowMultiple));
 }
 
-Way way_of(int64_t rows, int64_t weight_bytes, const Context& context) {
+Way way_of(int64_t rows, int64_t weight_rows, int64_t depth, const Context& context) {
+  const int64_t weight_bytes = weight_rows * depth;
   if (rows == 1 && weight_bytes >= kGemvBytes) return Way::Gemv;
   const bool fused = int8::fused_available(context);
-  if (fused && rows >= kMinFusedRows && weight_bytes >= kFusedBytes) return Way::Fused;
+  if (fused && rows >= kMinFusedRows && weight_bytes >= kFusedBytes && depth >= kFusedDepth) {
+    return Way::Fused;
+  }
   if (rows <= kMaxStreamRows) return Way::Streaming;
   if (fused) return Way::Fused;
   return rows > kMaxStreamRowsUnfused && context.cublaslt ? Way::Library : Way::Streaming;
 }
 
 Way way_of(const int8::Product& p, const Context& context) {
-  return way_of(p.rows, p.weight_rows * p.depth, context);
+  return way_of(p.rows, p.weight_rows, p.depth, context);
 }
 
 Tuner::Key key_of(const int8::Product& p) {
@@ -125,18 +131,19 @@ void for_each_chunk(const int8::Product& p, void* sums, Visit visit) {
 
 size_t workspace(const OpCall& call, Context& context) {
   const int64_t rows = call[out].rows(), weight_rows = call[weight].shape[0];
-  if (way_of(rows, call[weight].elements(), context) != Way::Library) return 0;
+  if (way_of(rows, weight_rows, call[weight].shape[1], context) != Way::Library) return 0;
   return static_cast<size_t>(chunk_rows(rows, weight_rows) * weight_rows) * sizeof(int32_t);
 }
 
 void prepare(const OpCall& call, Context& context) {
-  const int8::Product p = product_of(call);
+  const int8::Product p = product_of(call, context);
   if (p.rows == 0 || p.columns == 0) return;
   const Way way = way_of(p, context);
   if (way == Way::Fused) {
     // The list of outliers may not have been computed yet.
     int8::Product timed = p;
     timed.outliers = nullptr;
+    timed.settled = true;  // timings are far enough apart
     context.tuner.tune(
         key_of(p), int8::fused_variants(p, context),
         [&](int variant) { int8::multiply_fused(timed, variant, context); }, context);
@@ -160,7 +167,7 @@ bool multiply_by_library(const int8::Product& p, void* sums, Context& context) {
 }
 
 void run(const OpCall& call, Context& context) {
-  const int8::Product p = product_of(call);
+  const int8::Product p = product_of(call, context);
   if (p.rows == 0 || p.columns == 0) return;
   require_aligned(call[codes], "codes");
   require_aligned(call[weight], "weight");

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "../../src/core/error.h"
+#include "recent_writes.h"
 #include "tuner.h"
 
 namespace fewbit::cuda {
@@ -21,6 +22,7 @@ struct Context {
   std::shared_ptr<CublasLt> cublaslt;
   std::shared_ptr<Zeroed> zeroed;
   Tuner tuner;
+  RecentWrites recent_writes;
 };
 
 // Throws Error("ERR_FEWBIT_CUDA" or "ERR_FEWBIT_OUT_OF_MEMORY") with CUDA's text and what was

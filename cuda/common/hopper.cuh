@@ -58,6 +58,19 @@ __device__ __forceinline__ void wait(uint64_t& barrier, uint32_t parity) {
       : "memory");
 }
 
+// Whether that phase has completed.
+__device__ __forceinline__ bool ready(uint64_t& barrier, uint32_t parity) {
+  uint32_t done;
+  asm volatile(
+      "{\n\t.reg .pred done;\n\t"
+      "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\n\t"
+      "selp.u32 %0, 1, 0, done;\n\t}"
+      : "=r"(done)
+      : "r"(shared_address(&barrier)), "r"(parity)
+      : "memory");
+  return done;
+}
+
 // --- bulk tensor copies -------------------------------------------------------------------------
 
 __device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
@@ -86,6 +99,28 @@ __device__ __forceinline__ void copy_box_to_all(void* to, const CUtensorMap& map
         "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
         ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(shared_address(to)),
         "l"(&map), "r"(shared_address(&barrier)), "r"(byte), "r"(row), "h"(mask)
+        : "memory");
+  }
+}
+
+// The same for data that will not be read again soon: the L2 cache drops it first.
+template <int Blocks>
+__device__ __forceinline__ void copy_box_once(void* to, const CUtensorMap& map, uint64_t& barrier,
+                                              int byte, int row, uint16_t mask) {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  if constexpr (Blocks == 1) {
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+        ".L2::cache_hint [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(shared_address(to)),
+        "l"(&map), "r"(shared_address(&barrier)), "r"(byte), "r"(row), "l"(policy)
+        : "memory");
+  } else {
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+        ".multicast::cluster.L2::cache_hint [%0], [%1, {%3, %4}], [%2], %5, %6;" ::"r"(
+            shared_address(to)),
+        "l"(&map), "r"(shared_address(&barrier)), "r"(byte), "r"(row), "h"(mask), "l"(policy)
         : "memory");
   }
 }
@@ -158,6 +193,18 @@ __device__ __forceinline__ float4 load_remote_four(const float* local, uint32_t 
       : "r"(shared_address(local)), "r"(rank)
       : "memory");
   return values;
+}
+
+__device__ __forceinline__ int4 load_remote(const int4* local, uint32_t rank) {
+  int4 value;
+  asm volatile(
+      "{\n\t.reg .b32 remote;\n\t"
+      "mapa.shared::cluster.u32 remote, %4, %5;\n\t"
+      "ld.shared::cluster.v4.b32 {%0, %1, %2, %3}, [remote];\n\t}"
+      : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+      : "r"(shared_address(local)), "r"(rank)
+      : "memory");
+  return value;
 }
 
 // Into the same place of block `rank` of the cluster.

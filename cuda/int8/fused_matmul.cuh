@@ -1,8 +1,8 @@
 // linear_int8 in one kernel for sm_90a: TMA and mbarrier pipeline, s8 wgmma, epilogue on the
 // accumulators.
 //
-// A block is a producer warpgroup (one thread copies tiles, three warps gather outliers) and two
-// consumer warpgroups. A cluster is RowTiles x ColumnTiles neighbouring result tiles, times Split:
+// A block is a producer warpgroup (one thread copies weights, one x, two warps gather outliers) and
+// two consumer warpgroups. A cluster is RowTiles x ColumnTiles neighbouring result tiles, times Split:
 //   RowTiles, ColumnTiles: blocks over the same columns each fetch a part of the weight tile for all
 //                          of them, and blocks over the same rows do so with the tile of x, because
 //                          what an L2 cache delivers is what limits small tiles
@@ -33,31 +33,52 @@ __device__ __forceinline__ void with_constant(int index, Body body) {
   (std::make_integer_sequence<int, Count>{});
 }
 
-// Leaves the sum of all blocks' sums in own, for this block's share of the fragments.
+// Leaves the sum of all parts' sums in own, for this part's share of the fragments. Each block writes
+// what others need into its buffer.
 template <class Shape, int Split>
-__device__ __forceinline__ void gather_split(const int32_t (&sums)[Shape::kFragments * 4],
-                                             int32_t (&own)[Shape::kOwnFragments * 4],
-                                             int32_t* buffer, int part, int tile, int thread) {
-  constexpr int kOwn = Shape::kOwnFragments * 4;
+__device__ __forceinline__ void exchange_sums(const int32_t (&sums)[Shape::kFragments * 4],
+                                              int32_t (&own)[Shape::kOwnFragments * 4],
+                                              int4* buffer, int part, int tile, int thread) {
+  constexpr int kOwn = Shape::kOwnFragments, kGroups = Shape::kDepthGroups;
+  const auto place = [&](int group, int owner, int fragment) {
+    return &buffer[((group * Shape::kParts + owner) * kOwn + fragment) * Shape::kExchangeThreads +
+                   thread % Shape::kExchangeThreads];
+  };
 #pragma unroll
-  for (int owner = 0; owner < Split; ++owner) {
+  for (int owner = 0; owner < Shape::kParts; ++owner) {
     if (owner == part) continue;
 #pragma unroll
     for (int i = 0; i < kOwn; ++i) {
-      buffer[(owner * kOwn + i) * kConsumerThreads + thread] = sums[owner * kOwn + i];
+      const int32_t* four = &sums[(owner * kOwn + i) * 4];
+      *place(part % kGroups, owner, i) = int4{four[0], four[1], four[2], four[3]};
     }
   }
-  hopper::cluster_sync();
-  with_constant<Split>(part, [&](auto owner) {
+  if constexpr (Split > 1) {
+    hopper::cluster_sync();
+  } else {
+    hopper::named_sync<kConsumerBarrier, kConsumerThreads>();
+  }
+  with_constant<Shape::kParts>(part, [&](auto owner) {
 #pragma unroll
-    for (int i = 0; i < kOwn; ++i) own[i] = sums[owner * kOwn + i];
+    for (int i = 0; i < kOwn * 4; ++i) own[i] = sums[owner * kOwn * 4 + i];
   });
 #pragma unroll
-  for (int other = 1; other < Split; ++other) {
-    const auto from = static_cast<uint32_t>((part + other) % Split * Shape::kTiles + tile);
+  for (int i = 1; i < Shape::kParts; ++i) {
+    const int other = (part + i) % Shape::kParts;
 #pragma unroll
-    for (int i = 0; i < kOwn; ++i) {
-      own[i] += hopper::load_remote(&buffer[(part * kOwn + i) * kConsumerThreads + thread], from);
+    for (int j = 0; j < kOwn; ++j) {
+      const int4* from = place(other % kGroups, part, j);
+      int4 four;
+      if constexpr (Split > 1) {
+        four = hopper::load_remote(from,
+                                   static_cast<uint32_t>(other / kGroups * Shape::kTiles + tile));
+      } else {
+        four = *from;
+      }
+      own[4 * j] += four.x;
+      own[4 * j + 1] += four.y;
+      own[4 * j + 2] += four.z;
+      own[4 * j + 3] += four.w;
     }
   }
 }
@@ -96,13 +117,14 @@ __global__ __launch_bounds__(kFusedThreads,
     prefetch_map(x_map);
     prefetch_map(weight_map);
     for (int stage = 0; stage < Shape::kStages; ++stage) {
-      barrier_init(shared.full[stage], 1);
-      barrier_init(shared.empty[stage], kConsumerWarps * Shape::kPeers);
+      barrier_init(shared.full[stage], 2);  // weights and x
+      barrier_init(shared.empty[stage], kConsumerWarps / Shape::kDepthGroups * Shape::kPeers);
     }
     for (int i = 0; i < 2; ++i) {
       barrier_init(shared.outliers_full[i], kStagerThreads);
       barrier_init(shared.outliers_empty[i], kConsumerThreads);
     }
+    shared.released = 0;
     barrier_init(shared.terms_full, kStagerThreads);
     barrier_init(shared.terms_empty, kConsumerThreads);
     barrier_init_fence();
@@ -114,54 +136,82 @@ __global__ __launch_bounds__(kFusedThreads,
   } else {
     __syncthreads();
   }
-  // Weights on their way to L2 while the kernel before this one runs. Unlike a copy, a prefetch
-  // cannot see data that is about to be overwritten. By a thread that has nothing to do yet.
-  if (threadIdx.x == kFusedThreads - 1) {
-    const int column = tile_at(first_unit).y + row_rank * Shape::kFetchedColumns;
-    for (int step = begin; step < min(end, begin + 32); ++step) {
-      prefetch_box(weight_map, step * kDepthStep, column);
-    }
-  }
-  __syncwarp();
-  wait_for_predecessor();
-  start_successor();
+  if (threadIdx.x >= 32 || !p.settled) wait_for_predecessor();
+  if (threadIdx.x >= 32) start_successor();
 
   if (threadIdx.x < kFusedThreads - kConsumerThreads) {
     give_registers<88>();
-    // For the exchange in gather_split, where consumers must not wait for this warpgroup, which may
+    // For the exchange in exchange_sums, where consumers must not wait for this warpgroup, which may
     // be waiting for them.
     if constexpr (Split > 1) cluster_arrive_relaxed();
+    int stage = 0;
+    uint32_t phase = 0;
+    const auto next = [&] {
+      if (++stage < Shape::kStages) return;
+      stage = 0;
+      phase ^= 1;
+    };
     if (threadIdx.x == 0) {
-      uint16_t row_mates = 0, column_mates = 0;
-      for (int i = 0; i < ColumnTiles; ++i) row_mates |= 1 << (rank_of_tile(row_rank, i));
-      for (int i = 0; i < RowTiles; ++i) column_mates |= 1 << (rank_of_tile(i, column_rank));
-      int stage = 0;
-      uint32_t phase = 0;
+      // Weights. The first ones are on their way while the kernel before this one runs, and slowly
+      // as long as it does, so that what it reads does not queue behind them.
+      constexpr int kUnpaced = 16384 / Shape::kFetchedWeightBytes;
+      constexpr int kAhead = 65536 / Shape::kFetchedWeightBytes;
+      constexpr int kPace = 1500;  // clocks a step
+      uint16_t mates = 0;
+      for (int i = 0; i < RowTiles; ++i) mates |= 1 << rank_of_tile(i, column_rank);
+      const long long start = clock64();
+      const auto keep_pace = [&](int step) {
+        if (step < kUnpaced) return;
+        const long long due = static_cast<long long>(step - kUnpaced) * kPace;
+        while (clock64() - start < due && !*static_cast<volatile const int*>(&shared.released)) {
+          __nanosleep(40);
+        }
+      };
       for (int unit = first_unit; unit < grid.units(); unit += clusters) {
-        const int2 tile = tile_at(unit);
-        const int row = tile.x + column_rank * Shape::kFetchedRows;
-        const int column = tile.y + row_rank * Shape::kFetchedColumns;
+        const int column = tile_at(unit).y + row_rank * Shape::kFetchedColumns;
+        const bool first = unit == first_unit && p.settled;
         for (int step = begin; step < end; ++step) {
-          wait(shared.empty[stage], phase ^ 1);
-          arrive_expecting(shared.full[stage], Shape::kStageBytes);
-          unsigned char* x = shared.stages[stage] + column_rank * Shape::kFetchedRows * kDepthStep;
-          unsigned char* weight = shared.stages[stage] + Shape::kXBytes +
-                                  row_rank * Shape::kFetchedColumns * kDepthStep;
-          copy_box_to_all<ColumnTiles>(x, x_map, shared.full[stage], step * kDepthStep, row,
-                                       row_mates);
-          copy_box_to_all<RowTiles>(weight, weight_map, shared.full[stage], step * kDepthStep,
-                                    column, column_mates);
-          if (++stage == Shape::kStages) {
-            stage = 0;
-            phase ^= 1;
+          const int done = step - begin;
+          if (first && done < Shape::kStages) keep_pace(done);
+          if (first && done == Shape::kStages) {
+            for (int later = step; later < min(end, step + kAhead); ++later) {
+              keep_pace(later - begin);
+              if (ready(shared.empty[0], 0)) break;
+              prefetch_box(weight_map, later * kDepthStep, column);
+            }
           }
+          wait(shared.empty[stage], phase ^ 1);
+          arrive_expecting(shared.full[stage], Shape::kStageBytes - Shape::kXBytes);
+          unsigned char* weight =
+              shared.stages[stage] + Shape::kXBytes + row_rank * Shape::kFetchedWeightBytes;
+          if (grid.weight_once()) {
+            copy_box_once<RowTiles>(weight, weight_map, shared.full[stage], step * kDepthStep,
+                                    column, mates);
+          } else {
+            copy_box_to_all<RowTiles>(weight, weight_map, shared.full[stage], step * kDepthStep,
+                                      column, mates);
+          }
+          next();
         }
       }
-    } else if (threadIdx.x >= 32) {
-      const int thread = static_cast<int>(threadIdx.x) - 32;
+    } else if (threadIdx.x == 32) {
+      *static_cast<volatile int*>(&shared.released) = 1;
+      uint16_t mates = 0;
+      for (int i = 0; i < ColumnTiles; ++i) mates |= 1 << rank_of_tile(row_rank, i);
+      for (int unit = first_unit; unit < grid.units(); unit += clusters) {
+        const int row = tile_at(unit).x + column_rank * Shape::kFetchedRows;
+        for (int step = begin; step < end; ++step) {
+          wait(shared.empty[stage], phase ^ 1);
+          arrive_expecting(shared.full[stage], Shape::kXBytes);
+          unsigned char* x = shared.stages[stage] + column_rank * Shape::kFetchedRows * kDepthStep;
+          copy_box_to_all<ColumnTiles>(x, x_map, shared.full[stage], step * kDepthStep, row, mates);
+          next();
+        }
+      }
+    } else if (threadIdx.x >= 64) {
+      const int thread = static_cast<int>(threadIdx.x) - 64;
       const OutlierSchedule<Shape::kSlices> schedule(p);
       int chunk = 0;
-      uint32_t phase = 0;
       for (int unit = first_unit; unit < grid.units(); unit += clusters, phase ^= 1) {
         const int2 tile = tile_at(unit);
         wait(shared.terms_empty, phase ^ 1);
@@ -184,11 +234,11 @@ __global__ __launch_bounds__(kFusedThreads,
   } else {
     take_registers<208>();
     const int thread = static_cast<int>(threadIdx.x) - (kFusedThreads - kConsumerThreads);
-    const int group = thread / 128, lane = thread % 32;
-    const int part_row = (Shape::kColumnGroups == 1 ? group * 64 : 0) + thread % 128 / 32 * 16;
-    const int group_column = Shape::kColumnGroups == 2 ? group * Shape::kGroupColumns : 0;
-    const int x_offset = Shape::kColumnGroups == 1 ? group * 64 * kDepthStep : 0;
-    const int weight_offset = Shape::kXBytes + group_column * kDepthStep;
+    const int lane = thread % 32;
+    const int group = thread / 128 % Shape::kDepthGroups;
+    const int part_of_k = depth_rank * Shape::kDepthGroups + group;
+    const int part_row = thread % Shape::kExchangeThreads / 32 * 16;
+    const int x_offset = part_row / 64 * 64 * kDepthStep;
     const OutlierSchedule<Shape::kSlices> schedule(p);
     // Lane i tells the i-th of the blocks that share a tile with this one: those over the same
     // columns, then the others over the same rows.
@@ -202,8 +252,8 @@ __global__ __launch_bounds__(kFusedThreads,
         if (lane == 0) arrive(shared.empty[stage]);
       }
     };
-    int stage = 0, chunk = 0;
-    uint32_t phase = 0, terms_phase = 0;
+    int fetched = 0, chunk = 0;  // so far
+    uint32_t terms_phase = 0;
     for (int unit = first_unit; unit < grid.units(); unit += clusters, terms_phase ^= 1) {
       const int2 tile = tile_at(unit);
       TilePart part;
@@ -218,36 +268,43 @@ __global__ __launch_bounds__(kFusedThreads,
       }
 
       int32_t sums[Shape::kFragments * 4];
+      int stage = (fetched + group) % Shape::kStages;
+      uint32_t phase = (fetched + group) / Shape::kStages & 1;
+      fetched += end - begin;
       int previous = -1;
-      for (int step = begin; step < end; ++step) {
+      for (int step = begin + group; step < end; step += Shape::kDepthGroups) {
         wait(shared.full[stage], phase);
         const uint64_t a = tile_descriptor(shared.stages[stage] + x_offset);
-        const uint64_t b = tile_descriptor(shared.stages[stage] + weight_offset);
+        const uint64_t b = tile_descriptor(shared.stages[stage] + Shape::kXBytes);
         wgmma_fence();
 #pragma unroll
         for (int i = 0; i < kDepthStep / 32; ++i) {
-          WgmmaS8<Shape::kGroupColumns>::multiply(sums, a + 2 * i, b + 2 * i,
-                                                  step > begin || i > 0);
+          WgmmaS8<BlockColumns>::multiply(sums, a + 2 * i, b + 2 * i, previous >= 0 || i > 0);
         }
         wgmma_commit();
         wgmma_wait<1>();
         if (previous >= 0) release(previous);
         previous = stage;
-        if (++stage == Shape::kStages) {
-          stage = 0;
+        stage += Shape::kDepthGroups;
+        if (stage >= Shape::kStages) {
+          stage -= Shape::kStages;
           phase ^= 1;
         }
       }
       wgmma_wait<0>();
 #pragma unroll
-      for (int32_t& sum : sums) asm volatile("" : "+r"(sum)::"memory");
-      release(previous);
+      for (int32_t& sum : sums) {
+        asm volatile("" : "+r"(sum)::"memory");
+        if (Shape::kDepthGroups > 1 && previous < 0) sum = 0;
+      }
+      if (previous >= 0) release(previous);
 
       int32_t own[Shape::kOwnFragments * 4];
-      if constexpr (Split > 1) {
-        named_sync<kConsumerBarrier, kConsumerThreads>();  // nobody reads the stages any more
-        gather_split<Shape, Split>(sums, own, reinterpret_cast<int32_t*>(shared.stages), depth_rank,
-                                   tile_rank, thread);
+      if constexpr (Shape::kParts > 1) {
+        // Nobody reads the stages any more, or what was exchanged before.
+        named_sync<kConsumerBarrier, kConsumerThreads>();
+        int4* buffer = Split > 1 ? reinterpret_cast<int4*>(shared.stages) : shared.exchange;
+        exchange_sums<Shape, Split>(sums, own, buffer, part_of_k, tile_rank, thread);
       } else {
 #pragma unroll
         for (int i = 0; i < Shape::kOwnFragments * 4; ++i) own[i] = sums[i];
@@ -256,7 +313,7 @@ __global__ __launch_bounds__(kFusedThreads,
       for (int i = chunk; schedule.once && i < chunk + schedule.hand_overs; ++i) {
         wait(shared.outliers_full[i % 2], i / 2 & 1);
       }
-      const int own_column = group_column + depth_rank * Shape::kOwnFragments * 8;
+      const int own_column = part_of_k * Shape::kOwnFragments * 8;
 // One copy of this code for all slices: it has to come from the instruction cache.
 #pragma unroll 1
       for (int slice = 0; slice < Shape::kSlices; ++slice) {
@@ -277,11 +334,8 @@ __global__ __launch_bounds__(kFusedThreads,
         });
         int handed = chunk + (schedule.once ? 0 : slice * schedule.hand_overs);
         if (schedule.plain) {
-          with_result_type(p, [&](auto zero) {
-            finish_slice<decltype(zero)>(p, part, shared.terms,
-                                         schedule.staged(shared.outliers, chunk), values,
-                                         slice_column);
-          });
+          finish_slice(p, part, shared.terms, schedule.staged(shared.outliers, chunk), values,
+                       slice_column);
           continue;
         }
         finish_tile(p, part, shared.terms, values, column_of, [&](OutlierPass) {

@@ -10,7 +10,7 @@ constexpr int kDepthStep = 128;  // bytes of K in a stage, one swizzle span
 constexpr int kFusedThreads = 384;
 constexpr int kConsumerThreads = 256;
 constexpr int kConsumerWarps = kConsumerThreads / 32;
-constexpr int kStagerThreads = 96;
+constexpr int kStagerThreads = 64;
 
 template <int BlockRows, int BlockColumns, int Split, int RowTiles, int ColumnTiles>
 struct FusedShape {
@@ -20,39 +20,51 @@ struct FusedShape {
   // What a block fetches of the tiles it shares.
   static constexpr int kFetchedRows = BlockRows / ColumnTiles;
   static constexpr int kFetchedColumns = BlockColumns / RowTiles;
-  // Two warpgroups: one above the other, or side by side for 64-row tiles.
-  static constexpr int kColumnGroups = BlockRows == 64 ? 2 : 1;
-  static constexpr int kGroupColumns = BlockColumns / kColumnGroups;
-  static constexpr int kFragments = kGroupColumns / 8;
-  static constexpr int kOwnFragments = kFragments / Split;
+  // Two warpgroups: one above the other, or for 64-row tiles each with every second step of K.
+  static constexpr int kDepthGroups = BlockRows == 64 ? 2 : 1;
+  static constexpr int kFragments = BlockColumns / 8;
+  // Warpgroups that hold sums of the same results; each finishes a part of them.
+  static constexpr int kParts = Split * kDepthGroups;
+  static constexpr int kOwnFragments = kFragments / kParts;
+  static constexpr int kExchangeThreads = kConsumerThreads / kDepthGroups;
   // Fragments that the epilogue holds as floats at a time, which bounds its registers.
-  static constexpr int kSliceFragments = kOwnFragments % 8 == 0 && kOwnFragments <= 24 ? 8
-                                         : kOwnFragments % 4 == 0                      ? 4
-                                                                                       : 2;
+  static constexpr int kSliceFragments = kOwnFragments == 10 && kFragments == 10         ? 10
+                                         : kOwnFragments % 8 == 0 && kOwnFragments <= 24 ? 8
+                                         : kOwnFragments % 4 == 0                        ? 4
+                                                                                         : 2;
   static constexpr int kSlices = kOwnFragments / kSliceFragments;
   static constexpr int kXBytes = BlockRows * kDepthStep;
   static constexpr int kStageBytes = kXBytes + BlockColumns * kDepthStep;
-  static constexpr int kStages = 196608 / kStageBytes < 8 ? 196608 / kStageBytes : 8;
-
+  // With a split a block does one tile, and its sums' exchange takes the place of the stages.
+  static constexpr int kExchangeFours =
+      Split == 1 && kDepthGroups > 1 ? kConsumerThreads* kFragments : 1;
+  static constexpr int kStageRoom = (196608 - kExchangeFours * 16) / kStageBytes;
+  static constexpr int kStages = kStageRoom < 12 ? kStageRoom : 12;
+  static constexpr int kFetchedWeightBytes = kFetchedColumns * kDepthStep;
   struct Shared {
     unsigned char stages[kStages][kStageBytes];  // x, then weight; 1024-byte aligned
     OutlierTile<BlockRows, BlockColumns> outliers[2];
     ColumnTerms<BlockColumns> terms;
+    int4 exchange[kExchangeFours];
     uint64_t full[kStages], empty[kStages];
     uint64_t outliers_full[2], outliers_empty[2];
     uint64_t terms_full, terms_empty;
+    int released;  // the kernel before has ended
   };
   static constexpr int kSharedBytes = sizeof(Shared) + 1024;  // room to align
 };
 
 struct TileGrid {
+  static constexpr int kGroup = 8;
+
   int row_units, column_units;  // of a cluster's tiles
   int depth_steps;
 
+  // Whether all uses of a weight are at about the same time.
+  __device__ __forceinline__ bool weight_once() const { return row_units <= kGroup; }
   __device__ __forceinline__ int units() const { return row_units * column_units; }
   // Units that run at the same time share rows and columns as far as possible.
   __device__ __forceinline__ int2 at(int unit) const {
-    constexpr int kGroup = 8;
     const int in_group = kGroup * column_units;
     const int first = unit / in_group * kGroup;
     const int height = min(kGroup, row_units - first);

@@ -49,6 +49,7 @@ struct Product {
   const float* weight_scales;  // [columns]
   FloatTensor bias;            // [columns], or null
   int64_t rows, columns, weight_rows, depth;
+  bool settled;  // the weight may be read before the kernels before this one have ended
 
   // The outlier part; no outliers without columns.
   const int32_t* outliers;  // ascending columns of x, or null

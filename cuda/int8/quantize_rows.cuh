@@ -14,6 +14,7 @@ namespace fewbit::cuda::int8 {
 
 constexpr int kRowThreads = 512;
 constexpr int kRowBlocks = 2;  // on a multiprocessor
+constexpr int kRowBatch = 4;   // rows whose maxima a block finds before it waits for all its warps
 
 // In Zeroed memory. Without a threshold, or with too many columns for it, there are no words.
 struct Meeting {
@@ -75,77 +76,94 @@ __global__ __launch_bounds__(kRowThreads,
                              kRowBlocks) void quantize_rows(Quantize q, Meeting meeting,
                                                             int word_count, int cached_rows,
                                                             bool with_list) {
+  constexpr int kWarps = kRowThreads / 32;
+  constexpr int kLoads = 12 / sizeof(T);  // under way at once
   extern __shared__ __align__(16) unsigned char shared[];
-  __shared__ uint32_t scratch[2][kRowThreads / 32];
+  __shared__ uint32_t scratch[2][kRowBatch][kWarps];
   auto* words = reinterpret_cast<uint32_t*>(shared);
   auto* cache = reinterpret_cast<Chunk<T>*>(words + (word_count + 3) / 4 * 4);
+  const int thread = threadIdx.x;
   const int64_t blocks = int64_t{gridDim.x} - with_list;
   const bool lists = blockIdx.x == blocks;
-  const int64_t chunks = (q.padded_cols + kChunk - 1) / kChunk;
-  const int64_t end = lists ? 0 : q.rows;
-  const int64_t cached_end = min(end, blockIdx.x + cached_rows * blocks);
-  const auto cache_of = [&](int64_t turn) { return cache + turn * chunks; };
+  const int chunks = static_cast<int>((q.padded_cols + kChunk - 1) / kChunk);
+  const auto row_of = [&](int turn) { return blockIdx.x + turn * blocks; };
+  const int turns = lists ? 0 : static_cast<int>((q.rows - row_of(0) + blocks - 1) / blocks);
 
-  for (int i = threadIdx.x; i < word_count; i += kRowThreads) words[i] = 0;
+  for (int i = thread; i < word_count; i += kRowThreads) words[i] = 0;
   start_successor();  // this early, a product can fetch weights while the predecessor ends
   wait_for_predecessor();
-  bool last = false;
-  int turn = 0;
-  for (int64_t row = blockIdx.x; row < cached_end; row += blocks, ++turn) {
-    for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += kRowThreads) {
-      fetch_chunk<T, Vectors>(q, row, chunk, cache_of(turn) + chunk);
+  __syncthreads();
+
+  const int first_pass = (word_count > 0 ? turns : min(turns, cached_rows)) * chunks;
+  for (int start = thread; start < first_pass; start += kRowThreads * kLoads) {
+    Chunk<T> loaded[kLoads];
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const int at = start + i * kRowThreads;
+      if (at < first_pass) {
+        loaded[i] = load_chunk<T, Vectors>(q, row_of(at / chunks), at % chunks);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const int at = start + i * kRowThreads;
+      if (at >= first_pass) break;
+      if (at < cached_rows * chunks) cache[at] = loaded[i];
+      if (word_count > 0) mark_outliers(words, at % chunks, loaded[i], q.threshold);
     }
   }
-  wait_fetched();
+  __syncthreads();
 
-  const auto mark_rows = [&](int64_t first, int64_t step, int64_t past) {
-    for (int64_t row = first; row < past; row += step) {
-#pragma unroll 4
-      for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += kRowThreads) {
-        mark_outliers(words, chunk, load_chunk<T, Vectors>(q, row, chunk), q.threshold);
-      }
-    }
-  };
+  bool last = false;
   if (word_count > 0) {
-    __syncthreads();
-    if (meeting.words) {
-      turn = 0;
-      for (int64_t row = blockIdx.x; row < cached_end; row += blocks, ++turn) {
-        for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += kRowThreads) {
-          mark_outliers(words, chunk, cache_of(turn)[chunk], q.threshold);
+    if (!meeting.words || !meet(meeting, words, word_count)) {
+      for (int64_t row = 0; row < q.rows; ++row) {
+#pragma unroll 4
+        for (int chunk = thread; chunk < chunks; chunk += kRowThreads) {
+          mark_outliers(words, chunk, load_chunk<T, Vectors>(q, row, chunk), q.threshold);
         }
       }
-      mark_rows(blockIdx.x + cached_rows * blocks, blocks, end);
-      __syncthreads();
     }
-    if (!meeting.words || !meet(meeting, words, word_count)) mark_rows(0, 1, q.rows);
     __syncthreads();
     // Known early, so that nobody waits for the answer in the end.
     if (meeting.words) last = leave(meeting);
   }
-  if (lists && threadIdx.x < 32) {
+  if (lists && thread < 32) {
     const int count = q.columns ? write_columns(words, word_count, q.columns) : 0;
-    if (threadIdx.x == 0) write_count(q, count);
+    if (thread == 0) write_count(q, count);
   }
 
-  const auto columns_of = [&](int64_t chunk) {
+  const auto values_of = [&](int turn, int chunk) {
+    return turn < cached_rows ? cache[turn * chunks + chunk]
+                              : load_chunk<T, Vectors>(q, row_of(turn), chunk);
+  };
+  const auto columns_of = [&](int chunk) {
     return chunk / kChunksPerWord < word_count ? marked_columns(words, chunk) : 0u;
   };
   // The last rows come first: if they are not here, they were read a moment ago and are in L2.
-  turn = static_cast<int>((end - blockIdx.x + blocks - 1) / blocks) - 1;
-  for (int64_t row = blockIdx.x + turn * blocks; turn >= 0; row -= blocks, --turn) {
-    const auto values_of = [&](int64_t chunk) {
-      return turn < cached_rows ? cache_of(turn)[chunk] : load_chunk<T, Vectors>(q, row, chunk);
-    };
-    uint32_t largest = 0;
-    for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += kRowThreads) {
-      largest = max(largest, counted_max(q, values_of(chunk), columns_of(chunk)));
+  int side = 0;
+  for (int end = turns; end > 0; end -= kRowBatch, side ^= 1) {
+    const int begin = max(end - kRowBatch, 0);
+    for (int turn = begin; turn < end; ++turn) {
+      uint32_t largest = 0;
+      for (int chunk = thread; chunk < chunks; chunk += kRowThreads) {
+        largest = max(largest, counted_max(q, values_of(turn, chunk), columns_of(chunk)));
+      }
+      largest = warp_max(largest);
+      if (thread % 32 == 0) scratch[side][turn - begin][thread / 32] = largest;
     }
-    const float scale = scale_of(block_reduce<kRowThreads>(largest, Max{}, scratch[turn % 2]));
-    const float inverse = inverse_of(scale);
-    if (threadIdx.x == 0) q.scales[row] = scale;
-    for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += kRowThreads) {
-      store_codes<T, Vectors>(q, row, chunk, values_of(chunk), inverse, columns_of(chunk));
+    __syncthreads();
+    for (int turn = begin; turn < end; ++turn) {
+      uint32_t largest = 0;
+#pragma unroll
+      for (int i = 0; i < kWarps; ++i) largest = max(largest, scratch[side][turn - begin][i]);
+      const float scale = scale_of(largest);
+      const float inverse = inverse_of(scale);
+      if (thread == 0) q.scales[row_of(turn)] = scale;
+      for (int chunk = thread; chunk < chunks; chunk += kRowThreads) {
+        store_codes<T, Vectors>(q, row_of(turn), chunk, values_of(turn, chunk), inverse,
+                                columns_of(chunk));
+      }
     }
   }
   if (meeting.words && __syncthreads_or(last)) clear(meeting, word_count);

@@ -46,7 +46,7 @@ __device__ __forceinline__ void store_pair(T* to, bool inside, const float (&lef
 }
 
 // values: a warp's sums in tile columns slice_column + {0 .. 8 Fragments - 1}, as floats.
-template <class T, int Fragments, int Rows, int Columns>
+template <int Fragments, int Rows, int Columns>
 __device__ __forceinline__ void finish_slice(const Product& p, const TilePart& part,
                                              const ColumnTerms<Columns>& terms,
                                              const StagedOutliers<Rows, Columns>& outliers,
@@ -80,18 +80,20 @@ __device__ __forceinline__ void finish_slice(const Product& p, const TilePart& p
   activate_all(p, values);
   const int64_t column = part.first_column + slice_column + lane % 2 * 8 + lane % 4 / 2 * 4;
   const int64_t row = part.first_row + part.row + lane / 4;
-  T* const to = static_cast<T*>(p.out) + row * p.columns + column;
   const int left = static_cast<int>(min(p.columns - column, int64_t{Columns}));
+  with_result_type(p, [&](auto zero) {
+    auto* const to = static_cast<decltype(zero)*>(p.out) + row * p.columns + column;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const bool inside = row + half * 8 < p.rows;
+    for (int half = 0; half < 2; ++half) {
+      const bool inside = row + half * 8 < p.rows;
 #pragma unroll
-    for (int i = 0; i < Fragments; i += 2) {
-      store_pair(to + half * 8 * p.columns + i * 8, inside && i * 8 < left,
-                 {values[i][2 * half], values[i][2 * half + 1]},
-                 {values[i + 1][2 * half], values[i + 1][2 * half + 1]});
+      for (int i = 0; i < Fragments; i += 2) {
+        store_pair(to + half * 8 * p.columns + i * 8, inside && i * 8 < left,
+                   {values[i][2 * half], values[i][2 * half + 1]},
+                   {values[i + 1][2 * half], values[i + 1][2 * half + 1]});
+      }
     }
-  }
+  });
 }
 
 }  // namespace fewbit::cuda::int8

@@ -140,6 +140,17 @@ const products: OpCase[] = [
   linearInt8Case({ m: 4, n: 33, k: 700, outliers: range(700, 1), bias: true }),
   linearInt8Case({ m: 70, n: 33, k: 700, outliers: range(350, 2), kept: [4, 8, 600] }),
   linearInt8Case({ m: 5, n: 16, k: 40, outliers: range(13, 3), mode: 1, kept: [3, 6] }),
+  // Several tiles and steps of K, with few outliers and with many.
+  linearInt8Case({ m: 40, n: 200, k: 2100, outliers: range(6, 300), bias: true }),
+  linearInt8Case({
+    m: 140,
+    n: 328,
+    k: 1100,
+    outliers: range(100, 11),
+    bias: true,
+    kept: [11, 440],
+  }),
+  linearInt8Case({ m: 300, n: 96, k: 520, outliers: range(33, 7), mode: 1 }),
 ];
 
 const columnError: OpCase[] = [
