@@ -39,8 +39,8 @@ export function addRptqOptions(command: Command): Command {
     .addOption(
       new Option(
         '--cluster-sizes <how>',
-        'all the same, or as KMeans finds them (default: balanced)',
-      ).choices(['balanced', 'kmeans']),
+        'as KMeans finds them, or all the same (default: kmeans)',
+      ).choices(['kmeans', 'balanced']),
     )
     .option('--cluster-seed <n>', 'of KMeans (default: 0)', wholeNumber(Number.MIN_SAFE_INTEGER))
     .addOption(

@@ -30,7 +30,7 @@ export class RptqConfig {
   readonly config: RptqConfigName;
   /**
    * Inputs per scale of a weight, in the order of the clusters: a multiple of 32. Default: the
-   * largest of 128, 64 and 32 that the clusters of a layer are multiples of.
+   * largest of 128, 64 and 32 that is no more than the average cluster of a layer.
    */
   readonly groupSize: number | undefined;
   /** Clusters of the channels of R1, R4 and R5, and of each head's in R3. */
@@ -42,8 +42,9 @@ export class RptqConfig {
    */
   readonly cacheClusters: number | undefined;
   /**
-   * `balanced`: clusters of equal size, multiples of the weights' groups. `kmeans`: as the paper has
-   * them, so that a group of weights may reach into two clusters.
+   * `kmeans` (default): clusters of any size, as the paper has them; a group of weights may reach into
+   * two. `balanced`: of equal size, multiples of the weights' groups; a few channels of a range of their
+   * own then share a grid with ordinary ones, which lose by it.
    */
   readonly clusterSizes: 'balanced' | 'kmeans';
   /** How a cluster's range is found: see `ClusterGridOptions`. */
@@ -74,7 +75,7 @@ export class RptqConfig {
     this.clusters = given.clusters ?? 32;
     this.headClusters = given.headClusters ?? 4;
     this.cacheClusters = given.cacheClusters;
-    this.clusterSizes = given.clusterSizes ?? 'balanced';
+    this.clusterSizes = given.clusterSizes ?? 'kmeans';
     this.metric = given.metric ?? 'mse';
     this.clusterSeed = given.clusterSeed ?? 0;
     this.keyFeedback = given.keyFeedback ?? true;

@@ -156,7 +156,7 @@ describe('the error of a few bits', () => {
     for (const metric of ['mse', 'ema_minmax'] as const) {
       const one = squaredError(seen, { metric, clusters: 1 });
       const kmeans = squaredError(seen, { metric, clusterSizes: 'kmeans' });
-      const balanced = squaredError(seen, { metric });
+      const balanced = squaredError(seen, { metric, clusterSizes: 'balanced' });
       expect(kmeans).toBeLessThan(one / 3);
       expect(balanced).toBeLessThan(one);
     }

@@ -36,11 +36,8 @@ test.each<[object, RegExp]>([
 
 describe('clusters and groups', () => {
   const plan = (channels: number, width: number, options: RptqOptions = {}) => {
-    const {
-      count,
-      groupSize,
-      options: how,
-    } = clusterPlan(channels, width, new RptqConfig(options));
+    const config = new RptqConfig({ clusterSizes: 'balanced', ...options });
+    const { count, groupSize, options: how } = clusterPlan(channels, width, config);
     return [count, how.multiple, groupSize];
   };
 

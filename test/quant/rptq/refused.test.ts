@@ -24,7 +24,7 @@ beforeAll(async () => {
   await writeSmallModel(original, 'llama');
   await quantize(
     original,
-    { method: 'rptq', config: 'W4A8' },
+    { method: 'rptq', config: 'W4A8', clusterSizes: 'balanced' },
     { out, device: 'cpu', dataset: windows },
   );
   const config = JSON.parse(readFileSync(join(out, 'config.json'), 'utf8'));
