@@ -81,12 +81,6 @@ Way way_of(const LinearGptq& linear, const Context& context) {
   return linear.rows <= kMaxStreamRows || !context.cublaslt ? Way::Streaming : Way::Dense;
 }
 
-Tuner::Key key_of(const LinearGptq& linear) {
-  const gptq::Weight& w = linear.weight;
-  const int64_t kind = w.bits << 8 | static_cast<int>(linear.dtype) << 16;
-  return {kind, linear.rows, w.rows, w.positions, w.groups};
-}
-
 // What the gathered x takes, rounded up so that what follows is aligned.
 size_t gathered_bytes(const OpCall& call, const LinearGptq& linear) {
   if (!needs_gather(call)) return 0;
@@ -110,12 +104,9 @@ void prepare(const OpCall& call, Context& context) {
   if (nothing_to_do(linear)) return;
   switch (way_of(linear, context)) {
     case Way::Bulk:
+    case Way::Streaming:
     case Way::Fused:
       return;
-    case Way::Streaming:
-      return context.tuner.tune(
-          key_of(linear), gptq::stream_variants(linear),
-          [&](int variant) { gptq::multiply_streaming(linear, variant, context); }, context);
     case Way::Dense:
       return gptq::prepare_dense(linear, dense_buffer(call, linear), context);
   }
@@ -134,9 +125,7 @@ void run(const OpCall& call, Context& context) {
     case Way::Bulk:
       return gptq::multiply_bulk(linear, context);
     case Way::Streaming:
-      return gptq::multiply_streaming(
-          linear, context.tuner.choice(key_of(linear), gptq::suggest_stream_variant(linear)),
-          context);
+      return gptq::multiply_streaming(linear, gptq::stream_variant(linear, context), context);
     case Way::Fused:
       return gptq::multiply_fused(linear, context);
     case Way::Dense:

@@ -20,9 +20,10 @@ using namespace ops::linear_int8;
 enum class Way { Gemv, Streaming, Fused, Library };
 constexpr int64_t kMaxStreamRows = 16;
 constexpr int64_t kMaxStreamRowsUnfused = 64;  // then a library product with an epilogue is faster
-// Weights so large that little is left to hide: one row goes fastest without any barrier, and a
-// few rows with the deepest pipeline, if rows of the weight are long enough to fill it.
+// Weights so large that little is left to hide: one row goes fastest by dot products, if rows of the
+// weight are long enough for a block's loads, and a few rows with the deepest pipeline, likewise.
 constexpr int64_t kGemvBytes = int64_t{64} << 20;
+constexpr int64_t kGemvDepth = 16384;
 constexpr int64_t kFusedBytes = int64_t{80} << 20;
 constexpr int64_t kFusedDepth = 8192;
 constexpr int64_t kMinFusedRows = 9;
@@ -93,7 +94,7 @@ int64_t chunk_rows(int64_t rows, int64_t weight_rows) {
 
 Way way_of(int64_t rows, int64_t weight_rows, int64_t depth, const Context& context) {
   const int64_t weight_bytes = weight_rows * depth;
-  if (rows == 1 && weight_bytes >= kGemvBytes) return Way::Gemv;
+  if (rows == 1 && weight_bytes >= kGemvBytes && depth >= kGemvDepth) return Way::Gemv;
   const bool fused = int8::fused_available(context);
   if (fused && rows >= kMinFusedRows && weight_bytes >= kFusedBytes && depth >= kFusedDepth) {
     return Way::Fused;

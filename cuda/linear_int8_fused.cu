@@ -110,8 +110,12 @@ double estimate(const TileShape& shape, const Product& p, const Context& context
          kFill;
 }
 
+// Rows that no tile of 64 would leave over are better off there: the estimate does not know that few
+// rows are limited by the bandwidth of the weight.
 bool fits(const TileShape& shape, const Product& p) {
-  return divide_up(p.depth, kDepthStep) >= shape.split;
+  constexpr int kFewRows = 64;
+  const bool rows_fit = p.rows > kFewRows || shape.rows * shape.row_tiles <= kFewRows;
+  return rows_fit && divide_up(p.depth, kDepthStep) >= shape.split;
 }
 
 }  // namespace

@@ -63,11 +63,9 @@ bool bulk_fits(const LinearGptq& linear, const Context& context);
 void multiply_bulk(const LinearGptq& linear, Context& context);
 
 // linear_gptq_stream.cu: few rows on any GPU, and any number of rows correctly, where groups begin at
-// multiples of 32 positions. It comes in variants, which change no bit of the result and are chosen by
-// timing.
+// multiples of 32 positions. It comes in variants, which change no bit of the result.
 bool stream_fits(const LinearGptq& linear, const Context& context);
-std::vector<int> stream_variants(const LinearGptq& linear);
-int suggest_stream_variant(const LinearGptq& linear);
+int stream_variant(const LinearGptq& linear, const Context& context);
 void multiply_streaming(const LinearGptq& linear, int variant, Context& context);
 
 // linear_gptq_fused.cu: more rows, on sm_90a.

@@ -11,6 +11,9 @@ namespace fewbit::cuda::gptq {
 // multiprocessors, not in their results. The last serves any number of rows.
 enum StreamVariant { kDeep, kCrowded, kTall, kPairTall, kPairDeep, kMany };
 
+// Blocks on a multiprocessor whose registers fit.
+constexpr int crowd_of(int bits) { return bits == 3 ? 3 : 4; }
+
 inline bool is_coarse(const Weight& w) { return w.groups <= 1 || w.group_size % kPiece == 0; }
 
 template <class T, int Bits, int RowTiles, int BatchTiles, int Stage, bool Fine, int MinBlocks>
@@ -33,7 +36,7 @@ void launch_stream(const LinearGptq& linear, Context& context) {
 
 template <class T, int Bits>
 void launch_coarse(const LinearGptq& linear, int variant, Context& context) {
-  constexpr int kCrowd = Bits == 3 ? 3 : 4;  // blocks whose registers fit
+  constexpr int kCrowd = crowd_of(Bits);
   switch (variant) {
     case kDeep:
       return launch_stream < T, Bits, 1, 1, Bits == 8 ? 2 : 4, false, 2 > (linear, context);

@@ -1,6 +1,7 @@
 import { roundEven } from '../half';
 import type { HostTensor } from '../host-tensor';
 import { layerNorm, rmsNorm } from './elementwise';
+import { planeShift } from './gptq';
 import { given, type Inputs, type Reference, rowOf, sizeOf } from './types';
 
 // Jest looks globals up through its sandbox, which is slow in a loop.
@@ -85,7 +86,7 @@ function weightCode(plane: HostTensor, row: number, k: number, width: number): n
 /** The code at a position of a row of planes, as gptq_layout.h lays them out. */
 function gptqCode(plane: HostTensor, row: number, k: number, width: number): number {
   const perWord = 32 / width;
-  const bit = ((k % perWord) % 2) * 16 + floor((k % perWord) / 2) * width;
+  const bit = planeShift(k % perWord, width);
   const byte = rowOf(plane, row)[floor(k / perWord) * 4 + floor(bit / 8)] as number;
   return (byte >> (bit % 8)) & (2 ** width - 1);
 }

@@ -16,15 +16,23 @@ function bitsOf(word: (index: number) => number): (index: number) => number {
   return (index) => (word(floor(index / 32)) >>> (index % 32)) & 1;
 }
 
-/** Bytes of a plane: even positions from bit 0 of a word up, odd ones from bit 16 up. */
+/** Where the top bits of the even positions of a word lie, of the odd ones 16 higher: a table by hand. */
+const TOP_BITS = [2, 3, 6, 7, 10, 11, 14, 15, 1, 0, 5, 4, 9, 8, 13, 12];
+
+/** How far left a field lies in its word: even positions from bit 0 up, odd ones from bit 16 up. */
+export function planeShift(index: number, width: number): number {
+  const pair = floor(index / 2);
+  return (index % 2) * 16 + (width === 1 ? (TOP_BITS[pair] as number) : pair * width);
+}
+
+/** Bytes of a plane. */
 function plane(rows: Float64Array[], width: number, field: (code: number) => number): Float64Array {
   const perWord = 32 / width;
   const bytes: number[] = [];
   for (const row of rows) {
     const words = new Uint32Array((Math.ceil(row.length / 32) * 32) / perWord);
     for (const [p, code] of row.entries()) {
-      const at = p % perWord;
-      const shift = (at % 2) * 16 + floor(at / 2) * width;
+      const shift = planeShift(p % perWord, width);
       words[floor(p / perWord)] =
         ((words[floor(p / perWord)] as number) | (field(code) << shift)) >>> 0;
     }
@@ -76,8 +84,7 @@ export const gptqRepack: Reference = (inputs, { bits = 0, v1 }) => {
 /** Field of a plane at a position, from its bytes. */
 function fieldAt({ data, shape }: HostTensor, row: number, p: number, width: number): number {
   const perWord = 32 / width;
-  const at = p % perWord;
-  const bit = (at % 2) * 16 + floor(at / 2) * width;
+  const bit = planeShift(p % perWord, width);
   const byte = floor(p / perWord) * 4 + floor(bit / 8);
   return ((data[row * (shape[1] as number) + byte] as number) >> (bit % 8)) & (2 ** width - 1);
 }
