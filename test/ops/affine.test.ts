@@ -12,6 +12,7 @@ import {
   normReorder,
 } from '../../lib/ops';
 import type { Tensor } from '../../lib/tensor';
+import { planeShift } from '../support/reference/gptq';
 
 let device: Device;
 beforeAll(() => {
@@ -101,9 +102,8 @@ function packedGptq(rows: readonly Uint8Array[], width: number, shift = 0): Tens
     const words = new Uint32Array((gptqPlaneBytes(row.length, width) * 8) / 32);
     for (const [p, code] of row.entries()) {
       const at = Math.floor(p / perWord);
-      const bit = (p % 2) * 16 + Math.floor((p % perWord) / 2) * width;
       const field = (code >> shift) & (2 ** width - 1);
-      words[at] = ((words[at] as number) | (field << bit)) >>> 0;
+      words[at] = ((words[at] as number) | (field << planeShift(p % perWord, width))) >>> 0;
     }
     return Array.from(new Uint8Array(words.buffer));
   });
