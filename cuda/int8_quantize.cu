@@ -106,7 +106,7 @@ void run(const OpCall& call, Context& context) {
   q.codes = call[codes].as<int8_t>();
   q.scales = call[scales].as<float>();
   q.threshold = static_cast<float>(call.attrs[threshold]);
-  q.bitsandbytes = call.attrs[mode] == Bitsandbytes;
+  q.bitsandbytes = static_cast<int>(call.attrs[mode]) == Bitsandbytes;
   if (call[columns]) q.columns = call[columns].as<int32_t>();
   if (call[count]) q.count = call[count].as<int32_t>();
   if (call[stats]) q.stats = call[stats].as<long long>();

@@ -1,5 +1,5 @@
 // The decode kernels of codes of 8 bits.
-#include "decode.cuh"
+#include "decode_launch.cuh"
 
 namespace fewbit::cuda::kv {
 

@@ -1,5 +1,5 @@
 // How many blocks share a row of a decode step over a cache of few bits.
-#include "decode.cuh"
+#include "decode_launch.cuh"
 
 namespace fewbit::cuda::kv {
 
