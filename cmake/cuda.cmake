@@ -5,6 +5,7 @@
 # nvcc must still configure and build the addon.
 set(FEWBIT_CUDA AUTO CACHE STRING "Build the CUDA back end: ON, OFF, or AUTO (where nvcc is found)")
 set(FEWBIT_CUDA_ARCHS "80;86;89;90a;100;120" CACHE STRING "GPU architectures to compile for")
+option(FEWBIT_CUDA_FAST_COMPILE "Hardly optimise device code: for checks on machines without a GPU" OFF)
 set(FEWBIT_NVCC_THREADS 1 CACHE STRING "Architectures that one nvcc compiles at a time")
 
 set(cuda_library ${CMAKE_LIBRARY_OUTPUT_DIRECTORY}/libfewbit_cuda.so)
@@ -62,8 +63,14 @@ else()
   set(compress -Xfatbin -compress-all)
 endif()
 
+set(fast_compile "")
+if(FEWBIT_CUDA_FAST_COMPILE AND nvcc_help MATCHES "--Ofast-compile")
+  set(fast_compile --Ofast-compile=max)
+endif()
+
 set(host_flags -std=c++20 -O3 -Xcompiler=-fPIC,-fvisibility=hidden,-Wall)
-set(device_flags --expt-relaxed-constexpr ${gencode} ${compress} --threads ${FEWBIT_NVCC_THREADS})
+set(device_flags --expt-relaxed-constexpr ${gencode} ${compress} ${fast_compile}
+  --threads ${FEWBIT_NVCC_THREADS})
 
 fewbit_sources(cuda_sources cuda .cu .cpp)
 # The op declarations (src/ops, headers) that launchers include check their arguments with this.

@@ -6,7 +6,8 @@
 //   node scripts/setup.mjs --native   only the packages and the native build
 //
 // FEWBIT_CUDA=ON|OFF|AUTO and FEWBIT_CUDA_ARCHS="90a;120" or "all" choose what is compiled for the
-// GPU; without them it is what scripts/setup/cuda.mjs decides.
+// GPU; without them it is what scripts/setup/cuda.mjs decides. FEWBIT_CUDA_FAST_COMPILE=1 compiles it in a
+// quarter of the time, into slow code: where no GPU will run it.
 import { withLock } from './setup/lock.mjs';
 import { buildNative } from './setup/native.mjs';
 import { installPackages } from './setup/packages.mjs';

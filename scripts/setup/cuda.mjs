@@ -36,6 +36,13 @@ function localArchs() {
 
 /** The CMake options, and a sentence on the choice when it was made here. */
 export function cudaOptions() {
+  const { options, note } = archOptions();
+  // Always given: CMake keeps what an earlier configuration said.
+  const FEWBIT_CUDA_FAST_COMPILE = process.env.FEWBIT_CUDA_FAST_COMPILE === '1' ? 'ON' : 'OFF';
+  return { options: { ...options, FEWBIT_CUDA_FAST_COMPILE }, note };
+}
+
+function archOptions() {
   const FEWBIT_CUDA = backEnd();
   const wanted = process.env.FEWBIT_CUDA_ARCHS;
   if (FEWBIT_CUDA === 'OFF' || wanted === 'all') return { options: { FEWBIT_CUDA } };
