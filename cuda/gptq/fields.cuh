@@ -14,17 +14,17 @@ namespace fewbit::cuda::gptq {
 // Products of a chunk of two rows of a weight, 8 apart, with x.
 template <class T, int Bits>
 class FieldProduct {
+  static_assert(Bits == 2 || Bits == 3, "wider codes have other kernels");
+
  public:
   // What is added to every code.
-  static constexpr float kOffset = Magic<T>::kMantissa == 10 ? 0 : Bits == 8 ? 17 * 128 : 128;
+  static constexpr float kOffset = Magic<T>::kMantissa == 10 ? 0 : 128;
 
   __device__ __forceinline__ void add(const Chunk<Bits>& upper, const Chunk<Bits>& lower,
                                       const uint32_t (&x)[kPairs]) {
 #pragma unroll
     for (int i = 0; i < kWords; ++i) {
-      if constexpr (Bits == 8) {
-        add_bytes(upper.words[i], lower.words[i], x[2 * i], x[2 * i + 1]);
-      } else if constexpr (Bits == 3) {
+      if constexpr (Bits == 3) {
         add_word<4, 2>(even_codes(upper, i), even_codes(lower, i), x, 8 * i);
         add_word<4, 2>(odd_codes(upper, i), odd_codes(lower, i), x, 8 * i + 1);
       } else {
@@ -45,11 +45,11 @@ class FieldProduct {
   static constexpr bool kTiny = Magic<T>::kMantissa == 10;
   static constexpr int kWords = plane_width(Bits);
   static constexpr int kStride = Bits == 3 ? 4 : Bits;  // of fields, once planes are together
-  static constexpr int kSums = kTiny ? (kStride < 8 ? 8 / kStride : 1) : (Bits == 8 ? 2 : 1);
+  static constexpr int kSums = kTiny ? 8 / kStride : 1;
 
   // What a code is worth whose operands were added to a sum.
   static constexpr __host__ __device__ float unit(int sum) {
-    return kTiny ? static_cast<float>(1 << (24 - sum * kStride)) : static_cast<float>(1 << sum * 4);
+    return kTiny ? static_cast<float>(1 << (24 - sum * kStride)) : 1.0f;
   }
 
   __device__ __forceinline__ static uint32_t operand(uint32_t word, uint32_t mask) {
@@ -73,23 +73,6 @@ class FieldProduct {
       Mma<T>::multiply(sums_[i % kSums], field<Stride>(upper, i), field<Stride>(lower, i),
                        field<Stride>(upper, i + kHalf), field<Stride>(lower, i + kHalf),
                        x[first + i * Step], x[first + (i + kHalf) * Step]);
-    }
-  }
-
-  __device__ __forceinline__ void add_bytes(uint32_t upper, uint32_t lower, uint32_t x0,
-                                            uint32_t x1) {
-    if constexpr (kTiny) {
-      Mma<T>::multiply(sums_[0], __byte_perm(upper, 0, 0x4240), __byte_perm(lower, 0, 0x4240),
-                       __byte_perm(upper, 0, 0x4341), __byte_perm(lower, 0, 0x4341), x0, x1);
-    } else {
-      // A mantissa of 7 bits holds half a byte.
-      constexpr uint32_t kMask = twice(15);
-#pragma unroll
-      for (int s = 0; s < kSums; ++s) {
-        Mma<T>::multiply(sums_[s], operand(upper >> (4 * s), kMask),
-                         operand(lower >> (4 * s), kMask), operand(upper >> (8 + 4 * s), kMask),
-                         operand(lower >> (8 + 4 * s), kMask), x0, x1);
-      }
     }
   }
 
