@@ -7,6 +7,7 @@
 #include "bitnet/linear_bitnet.h"
 #include "bitnet/product.cuh"
 #include "bitnet/quantize.h"
+#include "common/captured.h"
 #include "common/cuda_op.h"
 
 namespace fewbit::cuda {
@@ -69,7 +70,7 @@ bitnet::Product product_of(const OpCall& call, const bitnet::Quantize& q, Contex
   p.out_dtype = call[out].dtype;
   p.out_stride = call[out].row_stride();
   p.activation = static_cast<Activation>(static_cast<int>(call.attrs[activation]));
-  p.weights_settled = bitnet::weights_settled(context);
+  p.weights_settled = is_captured(context);
   return p;
 }
 

@@ -5,6 +5,7 @@
 
 #include "affine/linear_affine.h"
 #include "affine/product.cuh"
+#include "common/captured.h"
 #include "common/cuda_op.h"
 
 namespace fewbit::cuda {
@@ -19,14 +20,6 @@ const uint8_t* aligned(const TensorView& view, const char* name) {
   throw Error("ERR_FEWBIT_SHAPE", std::string("linear_affine: ") + name +
                                       " must start at a multiple of 16 bytes: pass the whole "
                                       "tensor, not a slice of it");
-}
-
-// Programs are captured when the model has been loaded; an eager call may follow the op that wrote
-// its weight.
-bool weights_settled(const Context& context) {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  check(cudaStreamIsCapturing(context.stream, &status), "linear_affine");
-  return status == cudaStreamCaptureStatusActive;
 }
 
 affine::Product product_of(const OpCall& call, Context& context) {
@@ -50,7 +43,7 @@ affine::Product product_of(const OpCall& call, Context& context) {
   p.out_dtype = call[out].dtype;
   p.out_stride = call[out].row_stride();
   p.activation = static_cast<Activation>(static_cast<int>(call.attrs[activation]));
-  p.weights_settled = weights_settled(context);
+  p.weights_settled = is_captured(context);
   return p;
 }
 

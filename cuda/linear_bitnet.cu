@@ -5,6 +5,7 @@
 
 #include "bitnet/linear_bitnet.h"
 #include "bitnet/product.cuh"
+#include "common/captured.h"
 #include "common/cuda_op.h"
 
 namespace fewbit::cuda {
@@ -36,14 +37,6 @@ Tuner::Key key_of(const Product& p) {
 }
 
 }  // namespace
-
-// Programs are captured when the model has been loaded; an eager call may follow the op that wrote
-// its weight.
-bool weights_settled(const Context& context) {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  check(cudaStreamIsCapturing(context.stream, &status), "linear_bitnet");
-  return status == cudaStreamCaptureStatusActive;
-}
 
 void prepare(const Product& p, Context& context) {
   if (p.rows == 0 || p.columns == 0 || way_of(p, context) != Way::Tiles) return;
@@ -99,7 +92,7 @@ bitnet::Product product_of(const OpCall& call, Context& context) {
   p.out_dtype = call[out].dtype;
   p.out_stride = call[out].row_stride();
   p.activation = static_cast<Activation>(static_cast<int>(call.attrs[activation]));
-  p.weights_settled = bitnet::weights_settled(context);
+  p.weights_settled = is_captured(context);
   return p;
 }
 

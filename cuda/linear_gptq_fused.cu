@@ -1,5 +1,6 @@
 // linear_gptq on sm_90a: the tile shapes of fused_matmul, and which of them fits a product.
 #include <algorithm>
+#include <vector>
 
 #include "common/launch.h"
 #include "common/tensor_map.h"

@@ -13,8 +13,6 @@ struct Quantize;
 // linear_bitnet.cu: the op, by the way that suits the shape and the device.
 void multiply(const Product& product, Context& context);
 void prepare(const Product& product, Context& context);
-// Whether kernels may read weights before the kernels before them have ended.
-bool weights_settled(const Context& context);
 
 // bit_linear_bulk.cu: quantization and product of one row in one kernel, for compute capability 9.0
 // and later. False when the shapes do not suit; nothing was launched then.

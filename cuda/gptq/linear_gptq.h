@@ -2,11 +2,10 @@
 // cuda/linear_gptq.cu chooses.
 #pragma once
 
-#include <vector>
-
 #include "../../src/core/abi.h"
 #include "../../src/ops/gptq_layout.h"
 #include "../common/activation.cuh"
+#include "../common/captured.h"
 #include "../common/context.h"
 
 namespace fewbit::cuda::gptq {
@@ -43,14 +42,6 @@ struct LinearGptq {
   int64_t out_stride;
   Activation activation;
 };
-
-// Whether launches go into a graph. Its weights are constants, which a kernel may read before it
-// waits for its predecessor.
-inline bool is_captured(const Context& context) {
-  cudaStreamCaptureStatus status{};
-  check(cudaStreamIsCapturing(context.stream, &status), "linear_gptq");
-  return status == cudaStreamCaptureStatusActive;
-}
 
 // linear_gptq_gather.cu: columns of x (x_columns of them) in the order of positions, zeros for
 // padding. to [rows, depth].
