@@ -43,7 +43,7 @@ describeGpu('on CUDA', () => {
 
     test.each<RptqConfigName>(['W4A16', 'W3A3KV'])('%s: the logits of the CPU', async (config) => {
       const { cpu, cuda } = await both(config);
-      expect(relativeError(cuda, cpu)).toBeLessThan(2e-2);
+      expect(relativeError(cuda, cpu)).toBeLessThan(5e-3);
     });
 
     // What is rounded to f16 before it becomes a code may become the next one: a step of that code.
