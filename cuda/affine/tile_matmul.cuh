@@ -8,10 +8,10 @@
 // distributed shared memory, in fixed order.
 #pragma once
 
-#include "../bitnet/wgmma_register.cuh"
 #include "../common/dependency.cuh"
 #include "../common/hopper.cuh"
 #include "../common/store_four.cuh"
+#include "../wgmma/s32.cuh"
 #include "tile_weight.cuh"
 
 namespace fewbit::cuda::affine {
@@ -168,7 +168,7 @@ __global__ __launch_bounds__(kTileThreads,
 #pragma unroll
         for (int i = 0; i < GroupBlocks; ++i) {
           const int block = group * GroupBlocks + i;
-          bitnet::WgmmaRegister<Tokens>::multiply(sums, now.a[block], x + 2 * block, i > 0);
+          wgmma(sums, now.a[block], x + 2 * block, i > 0);
         }
         wgmma_commit();
         // The next chunk's codes are unpacked while this one is multiplied.

@@ -4,10 +4,10 @@
 // Rows of a block may belong to several sequences: each distinct one gets its own walk, in which the
 // others' rows are masked.
 #include "../common/tensor_map.h"
+#include "../wgmma/f32.cuh"
 #include "fragment.cuh"
 #include "problem.cuh"
 #include "row_table.cuh"
-#include "wgmma.cuh"
 
 namespace fewbit::cuda::attention {
 
@@ -161,7 +161,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 #pragma unroll
     for (int k = 0; k < Columns * 4; ++k) {
       const int at = k / 4 * (kKeys * kColumnBytes / 16) + k % 4 * 2;
-      Wgmma<T>::multiply(score, query + at, keys + at, k > 0);
+      hopper::wgmma<T>(score, query + at, keys + at, k > 0);
     }
     hopper::wgmma_commit();
   };
@@ -236,10 +236,11 @@ __global__ void __launch_bounds__(kThreads, 1)
       hopper::wait(shared.values_full[now.index], now.phase);
       Tile<Columns>& values = shared.values[now.index];
       if (first_key + kKeys - 1 > last_key) clear_values(values, last_key + 1 - first_key, thread);
-      const uint64_t tile_values = transposed_descriptor(values.bytes[0], kKeys * kColumnBytes);
+      const uint64_t tile_values =
+          hopper::transposed_descriptor(values.bytes[0], kKeys * kColumnBytes);
       hopper::wgmma_fence();
 #pragma unroll
-      for (int k = 0; k < 8; ++k) Wgmma<T>::add(out, weights[k], tile_values + k * 128);
+      for (int k = 0; k < 8; ++k) hopper::wgmma<T, true>(out, weights[k], tile_values + k * 128, 1);
       hopper::wgmma_commit();
       if (tile + 1 < tiles) {
         hopper::wait(shared.keys_full[stage.index], stage.phase);

@@ -12,9 +12,9 @@
 
 #include "../common/dependency.cuh"
 #include "../common/hopper.cuh"
+#include "../wgmma/s32.cuh"
 #include "tile_epilogue.cuh"
 #include "unpack.cuh"
-#include "wgmma_register.cuh"
 
 namespace fewbit::cuda::bitnet {
 
@@ -255,7 +255,7 @@ __global__ __launch_bounds__(kTileThreads,
         wgmma_fence();
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          WgmmaRegister<Tokens>::multiply(sums, now[i], b + 2 * i, step > begin || i > 0);
+          wgmma(sums, now[i], b + 2 * i, step > begin || i > 0);
         }
         wgmma_commit();
         wgmma_wait<1>();

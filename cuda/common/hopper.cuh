@@ -1,4 +1,5 @@
-// sm_90 inside a kernel: barriers in shared memory, bulk tensor copies, clusters, warpgroups.
+// sm_90 inside a kernel: barriers in shared memory, bulk tensor copies, clusters, a warpgroup's
+// registers. Its products are in wgmma/.
 #pragma once
 
 #include <cuda.h>
@@ -243,26 +244,6 @@ __device__ __forceinline__ void take_registers() {
 template <int Registers>
 __device__ __forceinline__ void give_registers() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Registers));
-}
-
-__device__ __forceinline__ void wgmma_fence() {
-  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-__device__ __forceinline__ void wgmma_commit() {
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-template <int Pending>
-__device__ __forceinline__ void wgmma_wait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
-}
-
-// Descriptor of a K-major tile of 128-byte rows with the 128-byte swizzle, 1024-byte aligned. The
-// next 32 bytes of K are at + 2.
-__device__ __forceinline__ uint64_t tile_descriptor(const void* tile) {
-  constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
-  constexpr uint64_t kEightRows = uint64_t{1024 >> 4} << 32;
-  constexpr uint64_t kUnused = uint64_t{1} << 16;
-  return kSwizzle128 | kEightRows | kUnused | ((shared_address(tile) & 0x3ffffu) >> 4);
 }
 
 }  // namespace fewbit::cuda::hopper

@@ -9,8 +9,8 @@
 
 #include "../common/dependency.cuh"
 #include "../common/hopper.cuh"
+#include "../wgmma/f32.cuh"
 #include "fused_steps.cuh"
-#include "wgmma.cuh"
 
 namespace fewbit::cuda::gptq {
 
@@ -186,9 +186,8 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
         for (int i = 0; i < 4; ++i) {
 #pragma unroll
           for (int mma = 0; mma < Shape::kMmas; ++mma) {
-            Wgmma<T, Shape::kMmaRows>::multiply(sums[mma], a[half][i],
-                                                x + 2 * i + mma * (Shape::kMmaRows * 128 / 16),
-                                                step > begin || half > 0 || i > 0);
+            wgmma<T>(sums[mma], a[half][i], x + 2 * i + mma * (Shape::kMmaRows * 128 / 16),
+                     step > begin || half > 0 || i > 0);
           }
         }
         wgmma_commit();

@@ -15,8 +15,8 @@
 
 #include "../common/dependency.cuh"
 #include "../common/hopper.cuh"
+#include "../wgmma/s32.cuh"
 #include "fused_shape.cuh"
-#include "wgmma_s8.cuh"
 
 namespace fewbit::cuda::int8 {
 
@@ -279,7 +279,7 @@ __global__ __launch_bounds__(kFusedThreads,
         wgmma_fence();
 #pragma unroll
         for (int i = 0; i < kDepthStep / 32; ++i) {
-          WgmmaS8<BlockColumns>::multiply(sums, a + 2 * i, b + 2 * i, previous >= 0 || i > 0);
+          wgmma(sums, a + 2 * i, b + 2 * i, previous >= 0 || i > 0);
         }
         wgmma_commit();
         wgmma_wait<1>();
