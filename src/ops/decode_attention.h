@@ -10,7 +10,7 @@
 // out float[T, Hq*D].
 #pragma once
 
-#include "../core/op_spec.h"
+#include "paged_cache.h"
 
 namespace fewbit::ops::decode_attention {
 
@@ -44,32 +44,11 @@ inline const OpSpec spec{
      {"out", Access::Write}},
     {"scale"},
     [](const OpCall& call) {
-      const TensorView& cache = call[key_cache];
-      const int64_t rows = call[q].rows(), heads = cache.shape[1], dim = cache.shape[3];
-      Checker check(spec, call);
-      check.shape(q, {-1, -1})
-          .dtype(q, {DType::F32, DType::F16, DType::BF16})
-          .shape(key_cache, {-1, -1, -1, -1})
-          .shape(value_cache, {cache.shape[0], heads, cache.shape[2], dim})
-          .require(heads > 0 && cache.shape[2] > 0 && dim > 0, "the cache must not be empty")
-          .shape(k, {rows, heads * dim})
-          .shape(v, {rows, heads * dim})
-          .require(call[q].cols() % dim == 0 && call[q].cols() / dim % heads == 0,
-                   "q must hold a multiple of the cache's heads")
-          .require(dim % 2 == 0, "the head dimension must be even");
-      for (int tensor : {k, v, key_cache, value_cache, out}) check.same_dtype(tensor, q);
-      for (int tensor : {positions, slots, sequences}) {
-        check.shape(tensor, {rows}).dtype(tensor, {DType::I32});
-      }
-      check.shape(block_table, {-1, -1})
-          .dtype(block_table, {DType::I32})
-          .shape(rope, {-1, dim})
-          .dtype(rope, {DType::F32})
-          .shape(out, {rows, call[q].cols()})
-          .contiguous(key_cache)
-          .contiguous(value_cache)
-          .contiguous(block_table)
-          .contiguous(out);
+      const Checker check(spec, call);
+      paged_cache::check_cache(check, call, q, key_cache, value_cache);
+      paged_cache::check_new_rows(check, call, q, k, v, rope, key_cache);
+      paged_cache::check_indices(check, call, q, {positions, slots, sequences});
+      paged_cache::check_result(check, call, q, block_table, out);
     }};
 
 }  // namespace fewbit::ops::decode_attention

@@ -1,26 +1,12 @@
-// out = gate * sigmoid(gate) * up, computed in fp32. gate, up, out float[T, I] of one dtype.
-// Rows of gate and up may be spaced apart (halves of one fused projection).
+// out = gate * sigmoid(gate) * up, computed in fp32. gate, up and out: see gated.h.
 #pragma once
 
-#include "../core/op_spec.h"
+#include "gated.h"
 
 namespace fewbit::ops::silu_mul {
 
-enum Tensor { gate, up, out };
+using namespace gated;
 
-inline const OpSpec spec{"silu_mul",
-                         {{"gate", Access::Read}, {"up", Access::Read}, {"out", Access::Write}},
-                         {},
-                         [](const OpCall& call) {
-                           const int64_t rows = call[gate].rows(), cols = call[gate].cols();
-                           Checker(spec, call)
-                               .shape(gate, {-1, -1})
-                               .dtype(gate, {DType::F32, DType::F16, DType::BF16})
-                               .shape(up, {rows, cols})
-                               .shape(out, {rows, cols})
-                               .same_dtype(up, gate)
-                               .same_dtype(out, gate)
-                               .contiguous(out);
-                         }};
+inline const OpSpec spec{"silu_mul", tensors(), {}, [](const OpCall& call) { check(spec, call); }};
 
 }  // namespace fewbit::ops::silu_mul
