@@ -5,7 +5,6 @@
 #include "grid_rows.h"
 #include "norm_rows.h"
 #include "parallel.h"
-#include "widened.h"
 
 namespace fewbit::cpu {
 
@@ -22,13 +21,8 @@ void run(const OpCall& call, ThreadPool& pool) {
   for (int64_t j = 0; call[order] && j < count; ++j) {
     require_range(spec, order, j, call[order].as<int32_t>()[j], 0, cols);
   }
-  float* buffer = static_cast<float*>(call.workspace);
-  const NormRows norm{.x = call[x],
-                      .residual = call[residual],
-                      .weight = widened(call[weight], buffer),
-                      .bias = widened(call[bias], buffer + cols),
-                      .eps = static_cast<float>(call.attrs[eps]),
-                      .centered = call.attrs[centered] != 0};
+  const NormRows norm(call[x], call[residual], call[weight], call[bias], call.attrs[eps],
+                      call.attrs[centered] != 0, call.workspace);
   const GridRows rows(call[order], call[grid], call[out], count,
                       static_cast<int>(call.attrs[bits]));
   pool.parallel_for(call[x].rows(), row_grain(cols), [&](int64_t begin, int64_t end) {
@@ -41,7 +35,7 @@ void run(const OpCall& call, ThreadPool& pool) {
   });
 }
 
-size_t workspace(const OpCall& call) { return 2 * call[x].cols() * sizeof(float); }
+size_t workspace(const OpCall& call) { return NormRows::workspace_bytes(call[x]); }
 
 const CpuOp op(spec, run, workspace);
 

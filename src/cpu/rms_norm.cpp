@@ -3,8 +3,6 @@
 #include "checks.h"
 #include "cpu_op.h"
 #include "norm_rows.h"
-#include "parallel.h"
-#include "widened.h"
 
 namespace fewbit::cpu {
 
@@ -15,20 +13,13 @@ using namespace ops::rms_norm;
 void run(const OpCall& call, ThreadPool& pool) {
   require_f32(spec, call, {x});
   require_float(spec, call, {weight});
-  const int64_t cols = call[x].cols();
-  if (cols == 0) return;
-  const NormRows norm{.x = call[x],
-                      .residual = call[residual],
-                      .weight = widened(call[weight], static_cast<float*>(call.workspace)),
-                      .bias = nullptr,
-                      .eps = static_cast<float>(call.attrs[eps]),
-                      .centered = false};
-  pool.parallel_for(call[x].rows(), row_grain(cols), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) norm.run(row, call[out].as<float>() + row * cols);
-  });
+  if (call[x].cols() == 0) return;
+  const NormRows norm(call[x], call[residual], call[weight], TensorView{}, call.attrs[eps], false,
+                      call.workspace);
+  norm.run_all(call[out].as<float>(), pool);
 }
 
-size_t workspace(const OpCall& call) { return call[x].cols() * sizeof(float); }
+size_t workspace(const OpCall& call) { return NormRows::workspace_bytes(call[x]); }
 
 const CpuOp op(spec, run, workspace);
 
