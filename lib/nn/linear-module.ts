@@ -1,3 +1,4 @@
+import { FewbitError } from '../errors';
 import type { DType } from '../native';
 import type { Activation } from '../ops';
 import type { Tensor } from '../tensor';
@@ -49,6 +50,30 @@ export function partRows({
     end += part.outFeatures;
     return { part, begin, end };
   });
+}
+
+/** The layers of a module, for errors and reports. */
+export function linearName({ parts }: LinearSpec): string {
+  return parts.map((part) => part.name).join(' + ');
+}
+
+/** Weights and biases. */
+export function linearParameters(spec: LinearSpec): number {
+  const rows = outFeatures(spec);
+  return rows * spec.inFeatures + (spec.bias ? rows : 0);
+}
+
+/** What a loaded module holds. @throws FewbitError before it is loaded */
+export function whenLoaded<T>(spec: LinearSpec, held: T | undefined): T {
+  if (held === undefined) {
+    throw new FewbitError('ERR_FEWBIT_STATE', `${linearName(spec)} is not loaded`);
+  }
+  return held;
+}
+
+/** A part as a layer of its own. */
+export function partShape({ inFeatures, bias }: LinearSpec, { outFeatures }: LinearPart) {
+  return { inFeatures, outFeatures, bias };
 }
 
 /** Prefix on disk of a part's tensors. */

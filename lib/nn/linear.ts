@@ -1,4 +1,3 @@
-import { FewbitError } from '../errors';
 import type { DType } from '../native';
 import * as ops from '../ops';
 import { sizeOf, type Tensor } from '../tensor';
@@ -7,8 +6,11 @@ import {
   type LinearModule,
   type LinearOptions,
   type LinearSpec,
+  linearName,
+  linearParameters,
   outFeatures,
   partRows,
+  whenLoaded,
 } from './linear-module';
 import type { ModuleContext, StoredTensor } from './module';
 import { expectShape, loadRows, residentDtype, storedTensor } from './parameter';
@@ -33,12 +35,11 @@ export class Linear implements LinearModule {
   }
 
   get name(): string {
-    return this.spec.parts.map((part) => part.name).join(' + ');
+    return linearName(this.spec);
   }
 
   get parameters(): number {
-    const rows = outFeatures(this.spec);
-    return rows * this.spec.inFeatures + (this.spec.bias ? rows : 0);
+    return linearParameters(this.spec);
   }
 
   get bytes(): number {
@@ -59,8 +60,7 @@ export class Linear implements LinearModule {
 
   /** float[N, K], once loaded. */
   get weight(): Tensor {
-    if (!this.#weight) throw new FewbitError('ERR_FEWBIT_STATE', `${this.name} is not loaded`);
-    return this.#weight;
+    return whenLoaded(this.spec, this.#weight);
   }
 
   /** float[N], where the layers have one. */

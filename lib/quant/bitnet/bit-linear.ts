@@ -5,11 +5,14 @@ import {
   type LinearModule,
   type LinearOptions,
   type LinearSpec,
+  linearName,
+  linearParameters,
   outFeatures,
   partRows,
 } from '../../nn/linear-module';
 import type { ModuleContext, StoredTensor } from '../../nn/module';
 import { Parameter } from '../../nn/parameter';
+import { type PartProduct, sideBySide } from '../../nn/side-by-side';
 import { type BitnetQuantizeOptions, bitLinear } from '../../ops';
 import type { Tensor } from '../../tensor';
 import type { BitnetCheckpointConfig } from './checkpoint-config';
@@ -46,13 +49,12 @@ export class BitLinear implements LinearModule {
   }
 
   get name(): string {
-    return this.spec.parts.map((part) => part.name).join(' + ');
+    return linearName(this.spec);
   }
 
   get parameters(): number {
-    const rows = outFeatures(this.spec);
     const norms = this.norms.reduce((sum, norm) => sum + norm.parameters, 0);
-    return rows * this.spec.inFeatures + (this.spec.bias ? rows : 0) + norms;
+    return linearParameters(this.spec) + norms;
   }
 
   get bytes(): number {
@@ -78,14 +80,13 @@ export class BitLinear implements LinearModule {
       return this.multiply(input, first, options);
     }
     const x = computed(input);
-    const shape = [x.shape[0] as number, outFeatures(this.spec)];
-    const out = x.device.empty(options.dtype ?? x.dtype, shape);
-    for (const [i, { begin, end }] of partRows(this.spec).entries()) {
-      const stack = this.#stacks[i] as Stack;
-      const into = out.columns(begin, end);
-      this.multiply({ x }, stack, { ...options, into });
-    }
-    return out;
+    const products = this.#stacks.map(
+      (stack): PartProduct => ({
+        outFeatures: outFeatures(stack.spec),
+        multiply: (own) => this.multiply({ x }, stack, own),
+      }),
+    );
+    return sideBySide(x, products, options);
   }
 
   /** What ternarizing lost of each layer that was loaded from full precision: see `LoadedPart`. */

@@ -1,13 +1,16 @@
-import { FewbitError } from '../../errors';
 import {
   diskName,
   type LinearModule,
   type LinearOptions,
   type LinearSpec,
+  linearName,
   outFeatures,
   partRows,
+  partShape,
+  whenLoaded,
 } from '../../nn/linear-module';
 import type { ModuleContext, StoredTensor } from '../../nn/module';
+import { type PartProduct, sideBySide } from '../../nn/side-by-side';
 import { linearGptq } from '../../ops';
 import { Tensor } from '../../tensor';
 import type { GptqCheckpointConfig } from './checkpoint-config';
@@ -22,22 +25,20 @@ export class LinearGptq implements LinearModule {
   readonly layers: readonly StoredLayer[];
   readonly #context: ModuleContext;
   readonly #config: GptqCheckpointConfig;
-  #weights: LoadedWeight[] = [];
+  #weights: LoadedWeight[] | undefined;
 
   /** @throws CheckpointError when the tensors do not fit the configuration */
   constructor(context: ModuleContext, spec: LinearSpec, config: GptqCheckpointConfig) {
     this.#context = context;
     this.#config = config;
     this.spec = spec;
-    this.layers = spec.parts.map((part) => {
-      const { inFeatures, bias } = spec;
-      const shape = { inFeatures, outFeatures: part.outFeatures, bias };
-      return describeLayer(context, diskName(spec, part), shape, config);
-    });
+    this.layers = spec.parts.map((part) =>
+      describeLayer(context, diskName(spec, part), partShape(spec, part), config),
+    );
   }
 
   get name(): string {
-    return this.spec.parts.map((part) => part.name).join(' + ');
+    return linearName(this.spec);
   }
 
   get parameters(): number {
@@ -47,9 +48,7 @@ export class LinearGptq implements LinearModule {
   }
 
   get bytes(): number {
-    if (this.#weights.length === 0) {
-      return this.layers.reduce((sum, layer) => sum + layerBytes(layer), 0);
-    }
+    if (!this.#weights) return this.layers.reduce((sum, layer) => sum + layerBytes(layer), 0);
     return tensorsOf(this.#weights).reduce((sum, tensor) => sum + tensor.byteLength, 0);
   }
 
@@ -59,28 +58,23 @@ export class LinearGptq implements LinearModule {
   }
 
   forward(x: Tensor, options: LinearOptions = {}): Tensor {
-    const [first, ...others] = this.#weights;
-    if (!first) throw new FewbitError('ERR_FEWBIT_STATE', `${this.name} is not loaded`);
-    if (others.length === 0) return linearGptq(x, first.weight, options);
-    const shape = [x.shape[0] as number, outFeatures(this.spec)];
-    const out = x.device.empty(options.dtype ?? x.dtype, shape);
-    let begin = 0;
-    for (const { weight } of this.#weights) {
-      const end = begin + (weight.scales.shape[0] as number);
-      linearGptq(x, weight, { ...options, into: out.columns(begin, end) });
-      begin = end;
-    }
-    return out;
+    const products = whenLoaded(this.spec, this.#weights).map(
+      ({ weight }): PartProduct => ({
+        outFeatures: weight.scales.shape[0] as number,
+        multiply: (own) => linearGptq(x, weight, own),
+      }),
+    );
+    return sideBySide(x, products, options);
   }
 
   dispose(): void {
-    for (const tensor of tensorsOf(this.#weights)) tensor.dispose();
-    this.#weights = [];
+    for (const tensor of tensorsOf(this.#weights ?? [])) tensor.dispose();
+    this.#weights = undefined;
   }
 
   stored(): StoredTensor[] {
     const names = this.spec.parts.map((part) => part.name);
-    return this.#weights.flatMap((loaded) => {
+    return whenLoaded(this.spec, this.#weights).flatMap((loaded) => {
       const parts = loaded.layers.map((layer) => ({
         name: names.shift() as string,
         outFeatures: layer.outFeatures,

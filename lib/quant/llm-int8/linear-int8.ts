@@ -1,12 +1,13 @@
-import { FewbitError } from '../../errors';
 import {
   diskName,
   type LinearModule,
   type LinearOptions,
   type LinearPart,
   type LinearSpec,
-  outFeatures,
+  linearName,
+  linearParameters,
   partRows,
+  whenLoaded,
 } from '../../nn/linear-module';
 import type { ModuleContext, StoredTensor } from '../../nn/module';
 import { expectShape, storedTensor } from '../../nn/parameter';
@@ -40,12 +41,11 @@ export class LinearInt8 implements LinearModule {
   }
 
   get name(): string {
-    return this.spec.parts.map((part) => part.name).join(' + ');
+    return linearName(this.spec);
   }
 
   get parameters(): number {
-    const rows = outFeatures(this.spec);
-    return rows * this.spec.inFeatures + (this.spec.bias ? rows : 0);
+    return linearParameters(this.spec);
   }
 
   get bytes(): number {
@@ -120,8 +120,7 @@ export class LinearInt8 implements LinearModule {
   }
 
   private get weight(): Int8Weight {
-    if (!this.#weight) throw new FewbitError('ERR_FEWBIT_STATE', `${this.name} is not loaded`);
-    return this.#weight;
+    return whenLoaded(this.spec, this.#weight);
   }
 }
 

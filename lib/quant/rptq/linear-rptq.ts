@@ -1,14 +1,17 @@
-import { FewbitError } from '../../errors';
 import type { LinearInput } from '../../nn/linear-input';
 import {
   diskName,
   type LinearModule,
   type LinearOptions,
   type LinearSpec,
-  outFeatures,
+  linearName,
+  linearParameters,
   partRows,
+  partShape,
+  whenLoaded,
 } from '../../nn/linear-module';
 import type { ModuleContext, StoredTensor } from '../../nn/module';
+import { type PartProduct, sideBySide } from '../../nn/side-by-side';
 import { linearAffine, linearGptq } from '../../ops';
 import { Tensor } from '../../tensor';
 import type { RptqCheckpointConfig } from './checkpoint-config';
@@ -17,13 +20,6 @@ import { codedInput, orderedInput } from './ordered-input';
 import { type LoadedRptq, loadRptq } from './rptq-weight';
 import { savedWeight } from './saved-layer';
 import { describeLayer, inputBytes, layerBytes, type StoredLayer } from './stored-layer';
-
-/** The product with one stack of weights. */
-interface Product {
-  /** Outputs. */
-  rows: number;
-  multiply(options: LinearOptions & { into?: Tensor }): Tensor;
-}
 
 /**
  * A linear layer of RPTQ (arXiv 2304.01089): columns stand in the order of clusters of input channels.
@@ -40,21 +36,18 @@ export class LinearRptq implements LinearModule {
   constructor(context: ModuleContext, spec: LinearSpec, config: RptqCheckpointConfig) {
     this.#context = context;
     this.spec = spec;
-    this.layers = spec.parts.map((part) => {
-      const { inFeatures, bias } = spec;
-      const shape = { inFeatures, outFeatures: part.outFeatures, bias };
-      return describeLayer(context, diskName(spec, part), shape, config);
-    });
+    this.layers = spec.parts.map((part) =>
+      describeLayer(context, diskName(spec, part), partShape(spec, part), config),
+    );
   }
 
   get name(): string {
-    return this.spec.parts.map((part) => part.name).join(' + ');
+    return linearName(this.spec);
   }
 
   /** Biases count where the model has them, not where zero points made one. */
   get parameters(): number {
-    const rows = outFeatures(this.spec);
-    return rows * this.spec.inFeatures + (this.spec.bias ? rows : 0);
+    return linearParameters(this.spec);
   }
 
   get bytes(): number {
@@ -72,17 +65,7 @@ export class LinearRptq implements LinearModule {
 
   /** Norm, reordering and quantization are one call, or gated unit and quantization. */
   forwardFrom(input: LinearInput, options: LinearOptions = {}): Tensor {
-    const products = this.#products(input);
-    if (products.length === 1) return (products[0] as Product).multiply(options);
-    const { device, dtype } = input.x;
-    const shape = [input.x.shape[0] as number, outFeatures(this.spec)];
-    const out = device.empty(options.dtype ?? dtype, shape);
-    let begin = 0;
-    for (const { rows, multiply } of products) {
-      multiply({ ...options, into: out.columns(begin, begin + rows) });
-      begin += rows;
-    }
-    return out;
+    return sideBySide(input.x, this.#products(input), options);
   }
 
   dispose(): void {
@@ -111,23 +94,22 @@ export class LinearRptq implements LinearModule {
   }
 
   get #held(): LoadedRptq {
-    if (!this.#loaded) throw new FewbitError('ERR_FEWBIT_STATE', `${this.name} is not loaded`);
-    return this.#loaded;
+    return whenLoaded(this.spec, this.#loaded);
   }
 
   /** What multiplies the input, which is made only once, by each stack of weights. */
-  #products(input: LinearInput): Product[] {
+  #products(input: LinearInput): PartProduct[] {
     const held = this.#held;
     if (held.kind === 'coded') {
       const codes = codedInput(input, held.grid);
       return held.weights.map((weight) => ({
-        rows: weight.scales.shape[0] as number,
+        outFeatures: weight.scales.shape[0] as number,
         multiply: (options) => linearAffine(codes, weight, options),
       }));
     }
     const { x, order } = orderedInput(input, held.order);
     return held.weights.map((weight) => ({
-      rows: weight.scales.shape[0] as number,
+      outFeatures: weight.scales.shape[0] as number,
       multiply: (options) => linearGptq(x, { ...weight, order }, options),
     }));
   }
