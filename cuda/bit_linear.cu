@@ -2,11 +2,10 @@
 // linear_bitnet with the codes in the workspace.
 #include "../src/ops/bit_linear.h"
 
-#include <string>
-
 #include "bitnet/linear_bitnet.h"
 #include "bitnet/product.cuh"
 #include "bitnet/quantize.h"
+#include "common/aligned.h"
 #include "common/captured.h"
 #include "common/cuda_op.h"
 
@@ -50,11 +49,7 @@ bitnet::Quantize quantize_of(const OpCall& call) {
 }
 
 bitnet::Product product_of(const OpCall& call, const bitnet::Quantize& q, Context& context) {
-  if (reinterpret_cast<uintptr_t>(call[weight].data) % 16 != 0) {
-    throw Error("ERR_FEWBIT_SHAPE",
-                "bit_linear: weight must start at a multiple of 16 bytes: pass the whole tensor, "
-                "not a slice of it");
-  }
+  require_aligned("bit_linear", "weight", call[weight]);
   bitnet::Product p{};
   p.codes = q.codes;
   p.scales = q.scales;

@@ -2,6 +2,7 @@
 #include "../src/ops/bitnet_quantize.h"
 
 #include "bitnet/quantize_row.cuh"
+#include "common/aligned.h"
 #include "common/cuda_op.h"
 #include "common/launch.h"
 
@@ -83,11 +84,7 @@ void run(const OpCall& call, Context& context) {
   q.codes = call[codes].as<int8_t>();
   q.scales = call[scales].as<float>();
   q.sums = call[sums].as<int32_t>();
-  if (reinterpret_cast<uintptr_t>(q.codes) % 8 != 0) {
-    throw Error("ERR_FEWBIT_SHAPE",
-                "bitnet_quantize: codes must start at a multiple of 8 bytes: pass the whole "
-                "tensor, not a slice of it");
-  }
+  require_aligned("bitnet_quantize", "codes", call[codes], 8);
   bitnet::quantize(q, context);
 }
 

@@ -11,13 +11,8 @@ void run(const OpCall& call, Context& context) {
   using namespace ops::layer_norm;
   with_float(call[x].dtype, [&](auto zero) {
     using T = decltype(zero);
-    const RowNorm<T> norm{.x = call[x].as<T>(),
-                          .residual = call[residual].as<T>(),
-                          .weight = call[weight].data,
-                          .bias = call[bias].data,
-                          .weight_dtype = call[weight] ? call[weight].dtype : call[bias].dtype,
-                          .columns = call[x].cols(),
-                          .eps = static_cast<float>(call.attrs[eps])};
+    const auto norm =
+        row_norm_of<T>(call[x], call[residual], call[weight], call[bias], call.attrs[eps]);
     run_row_norm<Norm::Layer>("layer_norm", context, call[x].rows(), norm, call[out].as<T>());
   });
 }

@@ -1,10 +1,9 @@
 // The matrix product of codes on static grids: checks a call and chooses how to compute it.
 #include "../src/ops/linear_affine.h"
 
-#include <string>
-
 #include "affine/linear_affine.h"
 #include "affine/product.cuh"
+#include "common/aligned.h"
 #include "common/captured.h"
 #include "common/cuda_op.h"
 
@@ -13,13 +12,10 @@ namespace {
 
 using namespace ops::linear_affine;
 
-// What 16-byte loads need; rows have it by their padding.
 const uint8_t* aligned(const TensorView& view, const char* name) {
   if (!view) return nullptr;
-  if (reinterpret_cast<uintptr_t>(view.data) % 16 == 0) return view.as<uint8_t>();
-  throw Error("ERR_FEWBIT_SHAPE", std::string("linear_affine: ") + name +
-                                      " must start at a multiple of 16 bytes: pass the whole "
-                                      "tensor, not a slice of it");
+  require_aligned("linear_affine", name, view);
+  return view.as<uint8_t>();
 }
 
 affine::Product product_of(const OpCall& call, Context& context) {

@@ -1,10 +1,9 @@
 // The matrix product of a BitLinear layer: checks a call and chooses how to compute it.
 #include "../src/ops/linear_bitnet.h"
 
-#include <string>
-
 #include "bitnet/linear_bitnet.h"
 #include "bitnet/product.cuh"
+#include "common/aligned.h"
 #include "common/captured.h"
 #include "common/cuda_op.h"
 
@@ -66,17 +65,9 @@ namespace {
 
 using namespace ops::linear_bitnet;
 
-// What 16-byte loads and bulk copies need; rows have it by their padding.
-void require_aligned(const TensorView& view, const char* name) {
-  if (reinterpret_cast<uintptr_t>(view.data) % 16 == 0) return;
-  throw Error("ERR_FEWBIT_SHAPE", std::string("linear_bitnet: ") + name +
-                                      " must start at a multiple of 16 bytes: pass the whole "
-                                      "tensor, not a slice of it");
-}
-
 bitnet::Product product_of(const OpCall& call, Context& context) {
-  require_aligned(call[codes], "codes");
-  require_aligned(call[weight], "weight");
+  require_aligned("linear_bitnet", "codes", call[codes]);
+  require_aligned("linear_bitnet", "weight", call[weight]);
   bitnet::Product p{};
   p.codes = call[codes].as<int8_t>();
   p.scales = call[scales].as<float>();

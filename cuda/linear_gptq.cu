@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "common/aligned.h"
 #include "common/convert.cuh"
 #include "common/cuda_op.h"
 #include "gptq/dense.h"
@@ -29,13 +30,6 @@ constexpr int64_t min_dense_rows(int bits) { return bits == 8 ? 2048 : 8192; }
 // Whether x has to be copied: into the order of the positions, or because its rows do not begin at
 // multiples of 16 bytes.
 bool needs_gather(const OpCall& call) { return call[order] || call[x].cols() % 8 != 0; }
-
-void require_aligned(const TensorView& view, const char* name) {
-  if (reinterpret_cast<uintptr_t>(view.data) % 16 == 0) return;
-  throw Error("ERR_FEWBIT_SHAPE", std::string("linear_gptq: ") + name +
-                                      " must start at a multiple of 16 bytes: pass the whole "
-                                      "tensor, not a slice of it");
-}
 
 LinearGptq linear_of(const OpCall& call) {
   const DType dtype = call[x].dtype;
@@ -115,8 +109,8 @@ void prepare(const OpCall& call, Context& context) {
 void run(const OpCall& call, Context& context) {
   const LinearGptq linear = linear_of(call);
   if (nothing_to_do(linear)) return;
-  require_aligned(call[codes], "codes");
-  if (!needs_gather(call)) require_aligned(call[x], "x");
+  require_aligned("linear_gptq", "codes", call[codes]);
+  if (!needs_gather(call)) require_aligned("linear_gptq", "x", call[x]);
   if (needs_gather(call)) {
     const auto* columns = call[order] ? call[order].as<int32_t>() : nullptr;
     gptq::gather_columns(linear, call[x].data, call[x].cols(), columns, call.workspace, context);

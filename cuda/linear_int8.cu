@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "common/aligned.h"
 #include "common/cuda_op.h"
 #include "cublaslt/cublaslt.h"
 #include "int8/linear_int8.h"
@@ -31,14 +32,6 @@ constexpr int64_t kMinFusedRows = 9;
 // int32 sums that exist at a time: few enough to stay partly in L2, many enough to fill the GPU.
 constexpr int64_t kMaxSumBytes = int64_t{96} << 20;
 constexpr int64_t kRowMultiple = 256;
-
-// What 16-byte loads and the bulk copy engine need; rows have it by their padding.
-void require_aligned(const TensorView& view, const char* name) {
-  if (reinterpret_cast<uintptr_t>(view.data) % 16 == 0) return;
-  throw Error("ERR_FEWBIT_SHAPE", std::string("linear_int8: ") + name +
-                                      " must start at a multiple of 16 bytes: pass the whole "
-                                      "tensor, not a slice of it");
-}
 
 int8::FloatTensor float_tensor(const TensorView& view) {
   if (!view) return {};
@@ -170,8 +163,8 @@ bool multiply_by_library(const int8::Product& p, void* sums, Context& context) {
 void run(const OpCall& call, Context& context) {
   const int8::Product p = product_of(call, context);
   if (p.rows == 0 || p.columns == 0) return;
-  require_aligned(call[codes], "codes");
-  require_aligned(call[weight], "weight");
+  require_aligned("linear_int8", "codes", call[codes]);
+  require_aligned("linear_int8", "weight", call[weight]);
   switch (way_of(p, context)) {
     case Way::Gemv:
       return int8::multiply_by_gemv(p, context);

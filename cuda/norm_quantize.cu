@@ -80,13 +80,8 @@ void run(const OpCall& call, Context& context) {
   }
   with_float(call[x].dtype, [&](auto zero) {
     using T = decltype(zero);
-    const RowNorm<T> norm{.x = call[x].as<T>(),
-                          .residual = call[residual].as<T>(),
-                          .weight = call[weight].data,
-                          .bias = call[bias].data,
-                          .weight_dtype = call[weight] ? call[weight].dtype : call[bias].dtype,
-                          .columns = cols,
-                          .eps = static_cast<float>(call.attrs[eps])};
+    const auto norm =
+        row_norm_of<T>(call[x], call[residual], call[weight], call[bias], call.attrs[eps]);
     if (call.attrs[centered] != 0) {
       normalise<Norm::Layer>(call, norm, context);
     } else {

@@ -11,13 +11,8 @@ void run(const OpCall& call, Context& context) {
   using namespace ops::rms_norm;
   with_float(call[x].dtype, [&](auto zero) {
     using T = decltype(zero);
-    const RowNorm<T> norm{.x = call[x].as<T>(),
-                          .residual = call[residual].as<T>(),
-                          .weight = call[weight].data,
-                          .bias = nullptr,
-                          .weight_dtype = call[weight].dtype,
-                          .columns = call[x].cols(),
-                          .eps = static_cast<float>(call.attrs[eps])};
+    const auto norm =
+        row_norm_of<T>(call[x], call[residual], call[weight], TensorView{}, call.attrs[eps]);
     run_row_norm<Norm::Rms>("rms_norm", context, call[x].rows(), norm, call[out].as<T>());
   });
 }

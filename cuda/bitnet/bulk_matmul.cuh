@@ -8,6 +8,7 @@
 #pragma once
 
 #include "../common/hopper.cuh"
+#include "../common/mma.cuh"
 #include "row_source.cuh"
 #include "unpack.cuh"
 
@@ -54,8 +55,8 @@ struct FieldSums {
                                 {codes[i + 1].x, codes[i + 1].y, codes[i + 1].z, codes[i + 1].w}};
 #pragma unroll
       for (int f = 0; f < 4; ++f) {
-        multiply_unsigned(field[f], mask_field(u[i], f), mask_field(l[i], f),
-                          mask_field(u[i + 1], f), mask_field(l[i + 1], f), x[0][f], x[1][f]);
+        Mma<uint8_t>::multiply(field[f], mask_field(u[i], f), mask_field(l[i], f),
+                               mask_field(u[i + 1], f), mask_field(l[i + 1], f), x[0][f], x[1][f]);
       }
     }
   }

@@ -8,52 +8,39 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <type_traits>
 
 namespace fewbit::cuda {
 
+// The instruction for a shape and types; sums are of the constraint `kind`.
+#define FEWBIT_MMA(shape, kind)                                 \
+  asm volatile("mma.sync.aligned." shape                        \
+               " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "       \
+               "{%0,%1,%2,%3};"                                 \
+               : kind(d[0]), kind(d[1]), kind(d[2]), kind(d[3]) \
+               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1))
+
+// d += A B. T is the type of A; B has the same, but int8 beside an unsigned A.
 template <class T>
-struct Mma;
+struct Mma {
+  using Accumulator = std::conditional_t<sizeof(T) == 1, int32_t, float>;
 
-template <>
-struct Mma<int8_t> {
-  using Accumulator = int32_t;
-  static __device__ __forceinline__ void multiply(int32_t (&d)[4], uint32_t a0, uint32_t a1,
+  static __device__ __forceinline__ void multiply(Accumulator (&d)[4], uint32_t a0, uint32_t a1,
                                                   uint32_t a2, uint32_t a3, uint32_t b0,
                                                   uint32_t b1) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-        "{%0,%1,%2,%3};"
-        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+    if constexpr (std::is_same_v<T, int8_t>) {
+      FEWBIT_MMA("m16n8k32.row.col.s32.s8.s8.s32", "+r");
+    } else if constexpr (std::is_same_v<T, uint8_t>) {
+      FEWBIT_MMA("m16n8k32.row.col.s32.u8.s8.s32", "+r");
+    } else if constexpr (std::is_same_v<T, __half>) {
+      FEWBIT_MMA("m16n8k16.row.col.f32.f16.f16.f32", "+f");
+    } else {
+      static_assert(std::is_same_v<T, __nv_bfloat16>);
+      FEWBIT_MMA("m16n8k16.row.col.f32.bf16.bf16.f32", "+f");
+    }
   }
 };
 
-template <>
-struct Mma<__half> {
-  using Accumulator = float;
-  static __device__ __forceinline__ void multiply(float (&d)[4], uint32_t a0, uint32_t a1,
-                                                  uint32_t a2, uint32_t a3, uint32_t b0,
-                                                  uint32_t b1) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-        "{%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-  }
-};
-
-template <>
-struct Mma<__nv_bfloat16> {
-  using Accumulator = float;
-  static __device__ __forceinline__ void multiply(float (&d)[4], uint32_t a0, uint32_t a1,
-                                                  uint32_t a2, uint32_t a3, uint32_t b0,
-                                                  uint32_t b1) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-  }
-};
+#undef FEWBIT_MMA
 
 }  // namespace fewbit::cuda

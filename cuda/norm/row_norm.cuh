@@ -29,6 +29,19 @@ struct RowNorm {
   }
 };
 
+// Of a call's operands; residual, weight and bias may be absent.
+template <class T>
+RowNorm<T> row_norm_of(const TensorView& x, const TensorView& residual, const TensorView& weight,
+                       const TensorView& bias, double eps) {
+  return {.x = x.as<T>(),
+          .residual = residual.as<T>(),
+          .weight = weight.data,
+          .bias = bias.data,
+          .weight_dtype = weight ? weight.dtype : bias.dtype,
+          .columns = x.cols(),
+          .eps = static_cast<float>(eps)};
+}
+
 __device__ __forceinline__ void prefetch_line(const void* address) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
