@@ -5,6 +5,7 @@
 
 #include "../common/convert.cuh"
 #include "../common/mma.cuh"
+#include "../common/reduce.cuh"
 
 namespace fewbit::cuda::attention {
 
@@ -72,6 +73,35 @@ __device__ __forceinline__ float power_of_two(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
+}
+
+// A step of a running softmax, of a row of Tiles fragments of 8 keys that a group of lanes holds.
+// score(n, i) is a reference to the lane's i-th score, of two, in fragment n; it becomes exp2(score *
+// scale_log2 - m), where m is the largest so far times the scale. `largest` and the lane's weight_sum
+// take them in. Returns what sums of weighted values have to be multiplied by.
+template <int Tiles, class Score>
+__device__ __forceinline__ float take_scores(const Score& score, float scale_log2, float& largest,
+                                             float& weight_sum) {
+  float top = largest;
+#pragma unroll
+  for (int n = 0; n < Tiles; ++n) top = fmaxf(top, fmaxf(score(n, 0), score(n, 1)));
+  top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, 1));
+  top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, 2));
+  // A row without keys so far must not give inf - inf.
+  const float base = top == -INFINITY ? 0.0f : top * scale_log2;
+  const float shrink = power_of_two(largest * scale_log2 - base);
+  largest = top;
+  float sum = 0.0f;
+#pragma unroll
+  for (int n = 0; n < Tiles; ++n) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      score(n, i) = power_of_two(fmaf(score(n, i), scale_log2, -base));
+      sum += score(n, i);
+    }
+  }
+  weight_sum = weight_sum * shrink + sum;
+  return shrink;
 }
 
 }  // namespace fewbit::cuda::attention

@@ -130,27 +130,9 @@ __device__ __forceinline__ void prefill_block(const Problem& problem, Source& so
 
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
-          float top = largest[r];
-#pragma unroll
-          for (int n = 0; n < kKeyTiles; ++n) {
-            top = fmaxf(top, fmaxf(score[n][2 * r], score[n][2 * r + 1]));
-          }
-          top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, 1));
-          top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, 2));
-          // Scores keep their own scale here; a row without keys so far must not give inf - inf.
-          const float base = top == -INFINITY ? 0.0f : top * problem.scale_log2;
-          const float shrink = power_of_two(largest[r] * problem.scale_log2 - base);
-          largest[r] = top;
-          float sum = 0.0f;
-#pragma unroll
-          for (int n = 0; n < kKeyTiles; ++n) {
-#pragma unroll
-            for (int i = 2 * r; i < 2 * r + 2; ++i) {
-              score[n][i] = power_of_two(fmaf(score[n][i], problem.scale_log2, -base));
-              sum += score[n][i];
-            }
-          }
-          weight_sum[r] = weight_sum[r] * shrink + sum;
+          const float shrink =
+              take_scores<kKeyTiles>([&](int n, int i) -> float& { return score[n][2 * r + i]; },
+                                     problem.scale_log2, largest[r], weight_sum[r]);
 #pragma unroll
           for (int n = 0; n < kOutTiles; ++n) {
             out[n][2 * r] *= shrink;

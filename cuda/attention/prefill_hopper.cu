@@ -195,27 +195,9 @@ __global__ void __launch_bounds__(kThreads, 1)
       }
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        float top = largest[r];
-#pragma unroll
-        for (int j = 0; j < 16; ++j) {
-          top = fmaxf(top, fmaxf(score[4 * j + 2 * r], score[4 * j + 2 * r + 1]));
-        }
-        top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, 1));
-        top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, 2));
-        // Scores keep their own scale here; a row without keys so far must not give inf - inf.
-        const float base = top == -INFINITY ? 0.0f : top * problem.scale_log2;
-        const float shrink = power_of_two(largest[r] * problem.scale_log2 - base);
-        largest[r] = top;
-        float sum = 0.0f;
-#pragma unroll
-        for (int j = 0; j < 16; ++j) {
-#pragma unroll
-          for (int i = 4 * j + 2 * r; i < 4 * j + 2 * r + 2; ++i) {
-            score[i] = power_of_two(fmaf(score[i], problem.scale_log2, -base));
-            sum += score[i];
-          }
-        }
-        weight_sum[r] = weight_sum[r] * shrink + sum;
+        const float shrink =
+            take_scores<16>([&](int n, int i) -> float& { return score[4 * n + 2 * r + i]; },
+                            problem.scale_log2, largest[r], weight_sum[r]);
 #pragma unroll
         for (int j = 0; j < kOut / 4; ++j) {
           out[4 * j + 2 * r] *= shrink;
