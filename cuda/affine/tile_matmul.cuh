@@ -216,17 +216,7 @@ __global__ __launch_bounds__(kTileThreads,
       const int64_t out_row = first_row + row;
       if (out_row >= p.rows) break;
       const float* from = &shared.sums[row * Shape::kSumStride + lane * 4];
-      float4 sum = *reinterpret_cast<const float4*>(from);
-      if (grid.split > 1) {
-        sum = float4{0, 0, 0, 0};
-        for (int other = 0; other < grid.split; ++other) {
-          const float4 share = load_remote_four(from, static_cast<uint32_t>(other));
-          sum.x += share.x;
-          sum.y += share.y;
-          sum.z += share.z;
-          sum.w += share.w;
-        }
-      }
+      const float4 sum = cluster_total(from, grid.split);
       float values[4] = {sum.x, sum.y, sum.z, sum.w};
 #pragma unroll
       for (int i = 0; i < 4; ++i) values[i] = activate(values[i] + bias[i], p.activation);

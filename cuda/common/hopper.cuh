@@ -196,6 +196,22 @@ __device__ __forceinline__ float4 load_remote_four(const float* local, uint32_t 
   return values;
 }
 
+// Four sums, added up over the `blocks` blocks of the cluster, which have theirs in the same place.
+__device__ __forceinline__ float4 cluster_total(const float* local, int blocks) {
+  float4 sum = *reinterpret_cast<const float4*>(local);
+  if (blocks > 1) {
+    sum = float4{0, 0, 0, 0};
+    for (int other = 0; other < blocks; ++other) {
+      const float4 share = load_remote_four(local, static_cast<uint32_t>(other));
+      sum.x += share.x;
+      sum.y += share.y;
+      sum.z += share.z;
+      sum.w += share.w;
+    }
+  }
+  return sum;
+}
+
 __device__ __forceinline__ int4 load_remote(const int4* local, uint32_t rank) {
   int4 value;
   asm volatile(
