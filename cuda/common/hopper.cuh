@@ -12,6 +12,15 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
+// Where block `rank` of the cluster has what this block has at `local` in its shared memory.
+__device__ __forceinline__ uint32_t remote_address(const void* local, uint32_t rank) {
+  uint32_t remote;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
+               : "=r"(remote)
+               : "r"(shared_address(local)), "r"(rank));
+  return remote;
+}
+
 // --- mbarrier ---------------------------------------------------------------------------------
 
 __device__ __forceinline__ void barrier_init(uint64_t& barrier, uint32_t arrivals) {
@@ -39,12 +48,8 @@ __device__ __forceinline__ void arrive(uint64_t& barrier) {
 
 // The same barrier of block `rank` of the cluster.
 __device__ __forceinline__ void arrive_at(uint64_t& barrier, uint32_t rank) {
-  asm volatile(
-      "{\n\t.reg .b32 remote;\n\t"
-      "mapa.shared::cluster.u32 remote, %0, %1;\n\t"
-      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n\t}" ::"r"(shared_address(&barrier)),
-      "r"(rank)
-      : "memory");
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(remote_address(&barrier, rank))
+               : "memory");
 }
 
 // Returns once the phase of the given parity has completed. Orders this block's memory accesses; an
@@ -174,35 +179,36 @@ __device__ __forceinline__ void cluster_sync() {
 
 __device__ __forceinline__ int32_t load_remote(const int32_t* local, uint32_t rank) {
   int32_t value;
-  asm volatile(
-      "{\n\t.reg .b32 remote;\n\t"
-      "mapa.shared::cluster.u32 remote, %1, %2;\n\t"
-      "ld.shared::cluster.b32 %0, [remote];\n\t}"
-      : "=r"(value)
-      : "r"(shared_address(local)), "r"(rank)
-      : "memory");
+  asm volatile("ld.shared::cluster.b32 %0, [%1];"
+               : "=r"(value)
+               : "r"(remote_address(local, rank))
+               : "memory");
   return value;
 }
 
-__device__ __forceinline__ float4 load_remote_four(const float* local, uint32_t rank) {
-  float4 values;
-  asm volatile(
-      "{\n\t.reg .b32 remote;\n\t"
-      "mapa.shared::cluster.u32 remote, %4, %5;\n\t"
-      "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [remote];\n\t}"
-      : "=f"(values.x), "=f"(values.y), "=f"(values.z), "=f"(values.w)
-      : "r"(shared_address(local)), "r"(rank)
-      : "memory");
-  return values;
+__device__ __forceinline__ int4 load_remote(const int4* local, uint32_t rank) {
+  int4 value;
+  asm volatile("ld.shared::cluster.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "r"(remote_address(local, rank))
+               : "memory");
+  return value;
+}
+
+__device__ __forceinline__ float4 load_remote(const float4* local, uint32_t rank) {
+  const int4 bits = load_remote(reinterpret_cast<const int4*>(local), rank);
+  return {__int_as_float(bits.x), __int_as_float(bits.y), __int_as_float(bits.z),
+          __int_as_float(bits.w)};
 }
 
 // Four sums, added up over the `blocks` blocks of the cluster, which have theirs in the same place.
 __device__ __forceinline__ float4 cluster_total(const float* local, int blocks) {
-  float4 sum = *reinterpret_cast<const float4*>(local);
+  const auto* from = reinterpret_cast<const float4*>(local);
+  float4 sum = *from;
   if (blocks > 1) {
     sum = float4{0, 0, 0, 0};
     for (int other = 0; other < blocks; ++other) {
-      const float4 share = load_remote_four(local, static_cast<uint32_t>(other));
+      const float4 share = load_remote(from, static_cast<uint32_t>(other));
       sum.x += share.x;
       sum.y += share.y;
       sum.z += share.z;
@@ -210,18 +216,6 @@ __device__ __forceinline__ float4 cluster_total(const float* local, int blocks) 
     }
   }
   return sum;
-}
-
-__device__ __forceinline__ int4 load_remote(const int4* local, uint32_t rank) {
-  int4 value;
-  asm volatile(
-      "{\n\t.reg .b32 remote;\n\t"
-      "mapa.shared::cluster.u32 remote, %4, %5;\n\t"
-      "ld.shared::cluster.v4.b32 {%0, %1, %2, %3}, [remote];\n\t}"
-      : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-      : "r"(shared_address(local)), "r"(rank)
-      : "memory");
-  return value;
 }
 
 // Into the same place of block `rank` of the cluster.
@@ -237,14 +231,10 @@ __device__ __forceinline__ void store_remote(float* local, uint32_t rank, float 
 // A word into the same place of block `rank`'s shared memory, where it counts on the same barrier.
 __device__ __forceinline__ void send_word(uint32_t* local, uint32_t value, uint64_t& barrier,
                                           uint32_t rank) {
-  asm volatile(
-      "{\n\t.reg .b32 to, signal;\n\t"
-      "mapa.shared::cluster.u32 to, %0, %3;\n\t"
-      "mapa.shared::cluster.u32 signal, %2, %3;\n\t"
-      "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [to], %1, [signal];\n\t}" ::"r"(
-          shared_address(local)),
-      "r"(value), "r"(shared_address(&barrier)), "r"(rank)
-      : "memory");
+  asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];" ::"r"(
+                   remote_address(local, rank)),
+               "r"(value), "r"(remote_address(&barrier, rank))
+               : "memory");
 }
 
 // One of the block's 16 barriers.
