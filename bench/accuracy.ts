@@ -11,19 +11,13 @@
  * search with the exponent `--mse` finds (0: none), `rtn-mse` rounds on that of the search, too.
  * Symmetric zero points unless `--asym`. Perplexity is that of windows of 512 held-out ids.
  */
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
-import { AutoModelForCausalLM, type DeviceName, perplexity } from 'fewbit';
+import { AutoModelForCausalLM, perplexity } from 'fewbit';
+import { ACCURACY_OPTIONS, accuracySetup, WINDOW } from './support/accuracy-options';
 import { type Variant, variantsOf } from './support/gptq-variants';
-import { type Calibration, withQuantizedCopy } from './support/quantized-copy';
-import {
-  checkSamples,
-  progress,
-  readIds,
-  SAMPLE_MODELS,
-  SAMPLE_TEXT,
-  signedPercent,
-} from './support/sample-files';
+import { withQuantizedCopy } from './support/quantized-copy';
+import { checkSamples, progress, readIds, signedPercent } from './support/sample-files';
 import { type Column, markdownTable } from './support/table';
 
 interface Result extends Partial<Variant> {
@@ -40,34 +34,16 @@ interface Result extends Partial<Variant> {
 
 const { values } = parseArgs({
   options: {
-    model: {
-      type: 'string',
-      default: SAMPLE_MODELS.join(','),
-    },
+    ...ACCURACY_OPTIONS,
     bits: { type: 'string', default: '8,4,3,2' },
     'group-size': { type: 'string', default: '128' },
     method: { type: 'string', default: 'rtn,gptq,act-order' },
     asym: { type: 'boolean', default: false },
     mse: { type: 'string', default: '2.4' },
-    calibration: { type: 'string', default: join(SAMPLE_TEXT, 'calibration.txt') },
-    samples: { type: 'string', default: '128' },
-    seqlen: { type: 'string', default: '512' },
-    seed: { type: 'string', default: '0' },
-    ids: { type: 'string', default: join(SAMPLE_TEXT, 'heldout-ids.u16') },
-    windows: { type: 'string' },
-    device: { type: 'string', default: 'auto' },
-    json: { type: 'boolean', default: false },
   },
 });
 
-const WINDOW = 512;
-const device = values.device as DeviceName;
-const calibration: Calibration = {
-  dataset: values.calibration,
-  samples: Number(values.samples),
-  seqlen: Number(values.seqlen),
-  seed: Number(values.seed),
-};
+const { device, limit, calibration } = accuracySetup(values);
 
 /** What has been done. */
 function done({ model, bits, method, perplexity: value }: Result): void {
@@ -87,7 +63,7 @@ async function measure(
   });
   const { perplexity: value } = await perplexity(model, ids, {
     window: WINDOW,
-    ...(values.windows === undefined ? {} : { limit: Number(values.windows) }),
+    limit,
   });
   return { perplexity: value, weightBytes: model.transformer.bytes };
 }

@@ -12,32 +12,24 @@
  * activation onto one static grid, `token` each of its rows onto one of its own, both with weights
  * quantized as in W4A16 and queries in 16 bits. Perplexity is that of windows of 512 ids.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 import {
   AutoModelForCausalLM,
   AutoTokenizer,
   type CausalLanguageModel,
   calibrationWindows,
-  type DeviceName,
   naivePerplexity,
   perplexity,
   RPTQ_CONFIGS,
   type RptqConfigName,
   writeOutlierVariant,
 } from 'fewbit';
-import { type Calibration, withQuantizedCopy } from './support/quantized-copy';
-import {
-  checkSamples,
-  progress,
-  readIds,
-  SAMPLE_MODELS,
-  SAMPLE_TEXT,
-  signedPercent,
-} from './support/sample-files';
+import { ACCURACY_OPTIONS, accuracySetup, WINDOW } from './support/accuracy-options';
+import { withQuantizedCopy } from './support/quantized-copy';
+import { checkSamples, progress, readIds, signedPercent } from './support/sample-files';
 import { type Column, markdownTable } from './support/table';
+import { withTemporaryFolder } from './support/temporary-folder';
 
 type Method = 'balanced' | 'kmeans' | 'tensor' | 'token';
 
@@ -52,36 +44,20 @@ interface Result {
 
 const { values } = parseArgs({
   options: {
-    model: { type: 'string', default: SAMPLE_MODELS.join(',') },
+    ...ACCURACY_OPTIONS,
     variant: { type: 'string', default: 'plain,outlier' },
     config: { type: 'string', default: Object.keys(RPTQ_CONFIGS).join(',') },
     method: { type: 'string', default: 'balanced,kmeans,tensor,token' },
-    calibration: { type: 'string', default: join(SAMPLE_TEXT, 'calibration.txt') },
-    samples: { type: 'string', default: '128' },
-    seqlen: { type: 'string', default: '512' },
-    seed: { type: 'string', default: '0' },
-    ids: { type: 'string', default: join(SAMPLE_TEXT, 'heldout-ids.u16') },
-    windows: { type: 'string' },
-    device: { type: 'string', default: 'auto' },
-    json: { type: 'boolean', default: false },
   },
 });
 
-const WINDOW = 512;
 /** Windows that show the naive method the span of each activation. */
 const NAIVE_WINDOWS = 16;
 /** Whose weights the naive methods run on. */
 const WEIGHTS = 'W4A16';
-const device = values.device as DeviceName;
-const limit = values.windows === undefined ? undefined : Number(values.windows);
+const { device, limit, calibration } = accuracySetup(values);
 const configs = values.config.split(',') as RptqConfigName[];
 const methods = values.method.split(',') as Method[];
-const calibration: Calibration = {
-  dataset: values.calibration,
-  samples: Number(values.samples),
-  seqlen: Number(values.seqlen),
-  seed: Number(values.seed),
-};
 
 async function withModel<T>(
   folder: string,
@@ -109,13 +85,10 @@ async function withVariant<T>(
 ): Promise<T> {
   if (variant === 'plain') return use(model);
   if (variant !== 'outlier') throw new Error(`--variant takes plain and outlier, got '${variant}'`);
-  const copy = await mkdtemp(join(tmpdir(), 'fewbit-outlier-'));
-  try {
+  return withTemporaryFolder('outlier', async (copy) => {
     await writeOutlierVariant(model, copy);
-    return await use(copy);
-  } finally {
-    await rm(copy, { recursive: true, force: true });
-  }
+    return use(copy);
+  });
 }
 
 type Report = (config: Result['config'], perplexity: number, method?: Method) => void;

@@ -1,7 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { type DeviceName, type QuantizeConfig, quantize } from 'fewbit';
+import { withTemporaryFolder } from './temporary-folder';
 
 /** What a quantizer is calibrated with. */
 export interface Calibration {
@@ -27,8 +25,7 @@ export async function withQuantizedCopy<T>(
   { calibration, device, onLayer }: CopyOptions,
   use: (folder: string, seconds: number) => Promise<T>,
 ): Promise<T> {
-  const out = await mkdtemp(join(tmpdir(), 'fewbit-accuracy-'));
-  try {
+  return withTemporaryFolder('accuracy', async (out) => {
     const { seconds } = await quantize(model, config, {
       ...('roundToNearest' in config && config.roundToNearest ? {} : calibration),
       out,
@@ -37,8 +34,6 @@ export async function withQuantizedCopy<T>(
         if (progress.phase === 'layer') onLayer(progress.done, progress.total);
       },
     });
-    return await use(out, seconds);
-  } finally {
-    await rm(out, { recursive: true, force: true });
-  }
+    return use(out, seconds);
+  });
 }

@@ -1,7 +1,7 @@
 import type { Device } from '../device';
 import type { Command } from '../native';
 import type { ForwardBatch } from '../nn/causal-lm';
-import { InputTensor } from './input-tensor';
+import { ForwardInputs } from './forward-inputs';
 
 /** Tokens `begin .. end` of some sequence, and its cache pages. */
 export interface ChunkSpan {
@@ -13,11 +13,7 @@ export interface ChunkSpan {
 
 /** The rows of a forward pass over pieces of several sequences, one after the other. */
 export class ChunkInputs {
-  readonly #ids: InputTensor;
-  readonly #positions: InputTensor;
-  readonly #slots: InputTensor;
-  readonly #sequences: InputTensor;
-  readonly #blockTable: InputTensor;
+  readonly #inputs: ForwardInputs;
   readonly #pageSize: number;
   readonly #tableWidth: number;
 
@@ -26,26 +22,14 @@ export class ChunkInputs {
     device: Device,
     limits: { rows: number; sequences: number; pageSize: number; maxPages: number },
   ) {
-    const { rows, sequences, pageSize, maxPages } = limits;
-    this.#pageSize = pageSize;
-    this.#tableWidth = maxPages;
-    this.#ids = new InputTensor(device, 'i32', [rows]);
-    this.#positions = new InputTensor(device, 'i32', [rows]);
-    this.#slots = new InputTensor(device, 'i32', [rows]);
-    this.#sequences = new InputTensor(device, 'i32', [rows]);
-    this.#blockTable = new InputTensor(device, 'i32', [sequences, maxPages]);
+    this.#pageSize = limits.pageSize;
+    this.#tableWidth = limits.maxPages;
+    this.#inputs = new ForwardInputs(device, limits);
   }
 
   /** The tensors that a program over `rows` rows of up to `sequences` sequences uses. */
   bind(rows: number, sequences: number): Omit<ForwardBatch, 'cache'> {
-    return {
-      ids: this.#ids.first(rows),
-      positions: this.#positions.first(rows),
-      slots: this.#slots.first(rows),
-      sequences: this.#sequences.first(rows),
-      blockTable: this.#blockTable.first(sequences),
-      decode: false,
-    };
+    return { ...this.#inputs.bind(rows, sequences), decode: false };
   }
 
   /** Writes the spans in order and padding after them. */
@@ -63,26 +47,17 @@ export class ChunkInputs {
         owners[row] = owner;
       }
     });
-    const table = blockTable(spans, sequences, this.#tableWidth);
-    return [
-      this.#ids.write(rows, ids),
-      this.#positions.write(rows, positions),
-      this.#slots.write(rows, slots),
-      this.#sequences.write(rows, owners),
-      this.#blockTable.write(sequences, table),
-    ];
+    return this.#inputs.write(rows, sequences, {
+      ids,
+      positions,
+      slots,
+      sequences: owners,
+      blockTable: blockTable(spans, sequences, this.#tableWidth),
+    });
   }
 
   dispose(): void {
-    for (const tensor of [
-      this.#ids,
-      this.#positions,
-      this.#slots,
-      this.#sequences,
-      this.#blockTable,
-    ]) {
-      tensor.dispose();
-    }
+    this.#inputs.dispose();
   }
 }
 

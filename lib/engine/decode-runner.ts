@@ -3,7 +3,7 @@ import type { CausalLM } from '../nn/causal-lm';
 import { decodeAdvance, sample } from '../ops';
 import { bucketFor, doubling } from './buckets';
 import { blockTable, slotOf } from './chunk-inputs';
-import { InputTensor } from './input-tensor';
+import { ForwardInputs } from './forward-inputs';
 import type { KvCache } from './kv-cache';
 import { Programs } from './programs';
 import { hasPenalty, SampleInputs } from './sample-inputs';
@@ -24,11 +24,7 @@ interface Row {
 export class DecodeRunner {
   readonly #model: CausalLM;
   readonly #cache: KvCache;
-  readonly #ids: InputTensor;
-  readonly #positions: InputTensor;
-  readonly #slots: InputTensor;
-  readonly #sequences: InputTensor;
-  readonly #blockTable: InputTensor;
+  readonly #inputs: ForwardInputs;
   readonly #sampling: SampleInputs;
   readonly #programs = new Programs();
   readonly #buckets: number[];
@@ -44,11 +40,7 @@ export class DecodeRunner {
     this.#cache = cache;
     this.#tableWidth = maxPages;
     this.#buckets = doubling(1, maxBatch);
-    this.#ids = new InputTensor(device, 'i32', [maxBatch]);
-    this.#positions = new InputTensor(device, 'i32', [maxBatch]);
-    this.#slots = new InputTensor(device, 'i32', [maxBatch]);
-    this.#sequences = new InputTensor(device, 'i32', [maxBatch]);
-    this.#blockTable = new InputTensor(device, 'i32', [maxBatch, maxPages]);
+    this.#inputs = new ForwardInputs(device, { rows: maxBatch, sequences: maxBatch, maxPages });
     this.#sampling = new SampleInputs(device, maxBatch, vocabSize);
   }
 
@@ -85,15 +77,7 @@ export class DecodeRunner {
   dispose(): void {
     this.#programs.dispose();
     this.#sampling.dispose();
-    for (const tensor of [
-      this.#ids,
-      this.#positions,
-      this.#slots,
-      this.#sequences,
-      this.#blockTable,
-    ]) {
-      tensor.dispose();
-    }
+    this.#inputs.dispose();
   }
 
   /** Whether the device's inputs are just where the last step left them for these sequences. */
@@ -111,7 +95,7 @@ export class DecodeRunner {
 
   #newPages(sequences: readonly Sequence[], rows: number): Command[] {
     if (this.#rows.every(({ sequence, pages }) => pages === sequence.pages.length)) return [];
-    return [this.#blockTable.write(rows, blockTable(sequences, rows, this.#tableWidth))];
+    return [this.#inputs.blockTable.write(rows, blockTable(sequences, rows, this.#tableWidth))];
   }
 
   #rewrite(sequences: readonly Sequence[], rows: number): Command[] {
@@ -125,38 +109,28 @@ export class DecodeRunner {
     });
     this.#penalty = sequences.some(hasPenalty);
     return [
-      this.#ids.write(rows, ids),
-      this.#positions.write(rows, positions),
-      this.#slots.write(rows, slots),
-      this.#sequences.write(
-        rows,
-        Int32Array.from({ length: rows }, (_, row) => row),
-      ),
-      this.#blockTable.write(rows, blockTable(sequences, rows, this.#tableWidth)),
+      ...this.#inputs.write(rows, rows, {
+        ids,
+        positions,
+        slots,
+        sequences: Int32Array.from({ length: rows }, (_, row) => row),
+        blockTable: blockTable(sequences, rows, this.#tableWidth),
+      }),
       ...this.#sampling.write(sequences, rows, this.#penalty),
     ];
   }
 
   #program(rows: number, penalty: boolean) {
     return this.#programs.get(`${rows} ${penalty}`, () => {
-      const state = {
-        ids: this.#ids.first(rows),
-        positions: this.#positions.first(rows),
-        slots: this.#slots.first(rows),
-      };
-      const table = this.#blockTable.first(rows);
-      const batch = {
-        ...state,
-        sequences: this.#sequences.first(rows),
-        blockTable: table,
-        cache: this.#cache.layers,
-        decode: true,
-      };
+      const bound = this.#inputs.bind(rows, rows);
+      const batch = { ...bound, cache: this.#cache.layers, decode: true };
       const { tokens, ...inputs } = this.#sampling.bind(rows, penalty);
       return this.#model.device.record(() => {
         sample(this.#model.logits(this.#model.forward(batch)), inputs, tokens);
         const { pageSize } = this.#cache;
-        decodeAdvance(tokens, table, { ...state, steps: inputs.steps }, pageSize);
+        const { ids, positions, slots, blockTable: table } = bound;
+        const state = { ids, positions, slots, steps: inputs.steps };
+        decodeAdvance(tokens, table, state, pageSize);
       });
     });
   }

@@ -1,5 +1,4 @@
 import { AutoModelForCausalLM, AutoTokenizer } from '../../lib';
-import type { FromPretrainedOptions } from '../../lib/pretrained/auto';
 import { cacheSuite } from '../models/cache-suite';
 import {
   expectGreedy,
@@ -11,30 +10,13 @@ import {
 } from '../models/golden-models';
 import { goldenExpected, sampleExpected, sampleFolder } from '../support/golden';
 import { describeGpu } from '../support/gpu';
+import { bf16, f16, goldenSuite } from './golden-suite';
 
-const f16: FromPretrainedOptions = { device: 'cuda', dtype: 'f16' };
-const bf16: FromPretrainedOptions = { device: 'cuda', dtype: 'bf16' };
 const int8 = { method: 'llm.int8' } as const;
 
 describeGpu('on CUDA', () => {
   describe.each(GOLDEN_MODELS)('%s', (name) => {
-    test('logits in fp16', async () => {
-      expect(await goldenError(name, f16)).toBeLessThan(2e-2);
-    });
-
-    test('logits in bf16, which has 3 bits less', async () => {
-      expect(await goldenError(name, bf16)).toBeLessThan(5e-2);
-    });
-
-    test('greedy continuation as in float32, but for ties', async () => {
-      const { inputIds, greedyIds } = goldenExpected(name);
-      const [prompt] = inputIds as [number[]];
-      const expected = greedyIds.slice(prompt.length);
-      await withGolden(name, f16, async (model) => {
-        const actual = await greedy(model, prompt, expected.length);
-        await expectGreedy(model, { prompt, expected, actual }, 2e-2);
-      });
-    });
+    goldenSuite(name);
 
     describe('in fp16', () => cacheSuite(name, f16, 1e-2));
     describe('in int8 without decomposition', () =>

@@ -6,35 +6,44 @@ export interface Planes {
   high: Uint8Array | undefined;
 }
 
-/** The codes u8[rows, positions] that planes hold: the reverse of `gptq_repack`. */
+/** How planes are laid out. */
+export interface PlaneLayout {
+  rowBytes(positions: number, width: number): number;
+  /** Where the field of a position is in its row; it lies in one byte. */
+  fieldOf(position: number, width: number): { byte: number; bit: number };
+}
+
+const GPTQ_LAYOUT: PlaneLayout = {
+  rowBytes: gptqPlaneBytes,
+  fieldOf(position, width) {
+    const perWord = 32 / width;
+    const shift = fieldShift(position % perWord, width);
+    return { byte: Math.floor(position / perWord) * 4 + (shift >> 3), bit: shift & 7 };
+  },
+};
+
+/** The codes u8[rows, positions] that planes hold: by default the reverse of `gptq_repack`. */
 export function readPlanes(
   { codes, high }: Planes,
   { rows, positions, bits }: { rows: number; positions: number; bits: GptqBits },
+  layout = GPTQ_LAYOUT,
 ): Uint8Array {
   const out = new Uint8Array(rows * positions);
-  addPlane(codes, { rows, positions, width: gptqLowWidth(bits), shift: 0 }, out);
-  if (high) addPlane(high, { rows, positions, width: 1, shift: 2 }, out);
-  return out;
-}
-
-function addPlane(
-  plane: Uint8Array,
-  { rows, positions, width, shift }: Record<'rows' | 'positions' | 'width' | 'shift', number>,
-  out: Uint8Array,
-): void {
-  const perWord = 32 / width;
-  const mask = (1 << width) - 1;
-  const words = new Uint32Array(plane.buffer, plane.byteOffset, plane.length / 4);
-  const rowWords = gptqPlaneBytes(positions, width) / 4;
-  for (let row = 0; row < rows; row++) {
-    for (let p = 0; p < positions; p++) {
-      const word = words[row * rowWords + Math.floor(p / perWord)] as number;
-      const index = p % perWord;
-      const field = (word >>> fieldShift(index, width)) & mask;
-      const at = row * positions + p;
-      out[at] = (out[at] as number) | (field << shift);
+  const addPlane = (plane: Uint8Array, width: number, shift: number): void => {
+    const rowBytes = layout.rowBytes(positions, width);
+    const mask = (1 << width) - 1;
+    const fields = Array.from({ length: positions }, (_, p) => layout.fieldOf(p, width));
+    for (let row = 0; row < rows; row++) {
+      for (const [p, { byte, bit }] of fields.entries()) {
+        const field = ((plane[row * rowBytes + byte] as number) >>> bit) & mask;
+        const at = row * positions + p;
+        out[at] = (out[at] as number) | (field << shift);
+      }
     }
-  }
+  };
+  addPlane(codes, gptqLowWidth(bits), 0);
+  if (high) addPlane(high, 1, 2);
+  return out;
 }
 
 /** `field_shift` of `src/ops/gptq_layout.h`. */
