@@ -1,13 +1,13 @@
 import { Command } from 'commander';
-import { openCheckpoint } from '../../checkpoint/checkpoint';
 import { perplexity } from '../../eval/perplexity';
 import { DEFAULT_WINDOW } from '../../eval/windows';
 import type { ContextFactory } from '../context';
-import { findModel, loadModel } from '../open-model';
+import { loadModel } from '../open-model';
 import { addModelOptions, kvBitsOption, type ModelOptions } from '../options/model-options';
 import { wholeNumber } from '../options/numbers';
 import { formatCount, formatPerplexity } from '../output/format';
-import { addTextSource, readIds, type TextSourceOptions } from '../text-source';
+import { addTextSource, type TextSourceOptions } from '../text-source';
+import { openWindows } from '../windowed-text';
 
 interface PerplexityCommandOptions extends ModelOptions, TextSourceOptions {
   window?: number;
@@ -45,14 +45,10 @@ async function run(
 ): Promise<void> {
   const context = createContext(options);
   const { output, signal } = context;
-  const folder = await findModel(name, options, context);
-  const ids = await readIds(options, folder);
-  const { config } = await openCheckpoint(folder);
-  const longest = config.maxPositionEmbeddings;
-  const window = options.window ?? Math.min(DEFAULT_WINDOW, longest);
+  const { folder, ids, window, maxContext } = await openWindows(name, options, context);
   await using model = await loadModel(folder, options, context, {
     maxBatch: Math.max(1, Math.floor(CHUNK / window)),
-    maxContext: Math.min(window, longest),
+    maxContext,
   });
   const result = await perplexity(model, ids, {
     window,

@@ -1,14 +1,13 @@
 import { rename, rm, writeFile } from 'node:fs/promises';
-import { openCheckpoint } from '../../checkpoint/checkpoint';
 import { OptionsError } from '../../errors';
 import { channelReport } from '../../eval/channel-report';
 import { analyzeChannels } from '../../eval/channels';
-import { DEFAULT_WINDOW } from '../../eval/windows';
 import type { Context } from '../context';
-import { findModel, loadModel } from '../open-model';
+import { loadModel } from '../open-model';
 import type { ModelOptions } from '../options/model-options';
 import { formatCount } from '../output/format';
-import { readIds, type TextSourceOptions } from '../text-source';
+import type { TextSourceOptions } from '../text-source';
+import { openWindows } from '../windowed-text';
 
 export interface ChannelCommandOptions extends ModelOptions, TextSourceOptions {
   window?: number;
@@ -27,11 +26,7 @@ export async function drawChannels(
   const { out } = options;
   if (out === undefined) throw new OptionsError('--channels needs --out, the HTML file to write');
   const { output, signal } = context;
-  const folder = await findModel(name, options, context);
-  const ids = await readIds(options, folder);
-  const { config } = await openCheckpoint(folder);
-  const longest = config.maxPositionEmbeddings;
-  const window = Math.min(options.window ?? DEFAULT_WINDOW, longest);
+  const { folder, ids, maxContext: window } = await openWindows(name, options, context);
   await using model = await loadModel(folder, options, context, { maxContext: window });
   const points = await analyzeChannels(model, ids, {
     window,

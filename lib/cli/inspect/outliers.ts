@@ -1,12 +1,11 @@
-import { openCheckpoint } from '../../checkpoint/checkpoint';
 import type { FeatureOutliers } from '../../eval/outlier-statistics';
 import { analyzeOutliers, type OutlierReport } from '../../eval/outliers';
-import { DEFAULT_WINDOW } from '../../eval/windows';
 import type { Context } from '../context';
-import { findModel, loadModel } from '../open-model';
+import { loadModel } from '../open-model';
 import type { ModelOptions } from '../options/model-options';
 import { formatCount, formatPerplexity, formatShare, formatTable } from '../output/format';
-import { readIds, type TextSourceOptions } from '../text-source';
+import type { TextSourceOptions } from '../text-source';
+import { openWindows } from '../windowed-text';
 
 export interface OutlierCommandOptions extends ModelOptions, TextSourceOptions {
   threshold?: number;
@@ -28,13 +27,9 @@ export async function printOutliers(
   context: Context,
 ): Promise<void> {
   const { output, signal } = context;
-  const folder = await findModel(name, options, context);
-  const ids = await readIds(options, folder);
-  const { config } = await openCheckpoint(folder);
-  const longest = config.maxPositionEmbeddings;
-  const window = options.window ?? Math.min(DEFAULT_WINDOW, longest);
+  const { folder, ids, window, maxContext } = await openWindows(name, options, context);
   await using model = await loadModel(folder, options, context, {
-    maxContext: Math.min(window, longest),
+    maxContext,
   });
   const { threshold, limit = DEFAULT_LIMIT, draws, seed } = options;
   const report = await analyzeOutliers(model, ids, {

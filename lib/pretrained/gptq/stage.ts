@@ -8,6 +8,7 @@ import type { Tensor } from '../../tensor';
 import type { Calibration } from '../layerwise/calibration';
 import { HessianSet } from '../layerwise/hessians';
 import { layerModules, outerModules, rowsOf, withLoaded } from '../layerwise/model-parts';
+import { showGroups } from '../layerwise/passes';
 import type { Stage, Target } from '../layerwise/plan';
 import type { LayerReport } from '../layerwise/progress';
 import type { ProgressMeter } from '../layerwise/progress-meter';
@@ -67,22 +68,14 @@ export class GptqStage implements StageQuantizer {
     const { targets } = this.#stage;
     const all = calibration.groups(model, layer);
     const groups = all.filter((names) => names.some((name) => targets.has(name)));
-    const passes = this.#config.trueSequential ? groups.map((names) => [names]) : [groups];
-    for (const together of passes.filter(({ length }) => length > 0)) {
-      const start = performance.now();
-      using hessians = new HessianSet(model.device);
-      await calibration.show(model, layer, together, (names, x) => hessians.add(names, x));
-      const share = (performance.now() - start) / together.flat().length;
-      for (const names of together) {
-        model.device.scope(() => {
-          const factorFor = hessians.factors(names, this.#config);
-          for (const target of names.map((name) => targets.get(name))) {
-            if (target) this.#quantizeRows(target, factorFor(target.groupSize), share);
-          }
-          return undefined;
-        });
+    const { trueSequential } = this.#config;
+    const passes = { groups, trueSequential };
+    await showGroups(calibration, model, layer, passes, (names, hessians, share) => {
+      const factorFor = hessians.factors(names, this.#config);
+      for (const target of names.map((name) => targets.get(name))) {
+        if (target) this.#quantizeRows(target, factorFor(target.groupSize), share);
       }
-    }
+    });
   }
 
   async #calibrateHead(calibration: Calibration): Promise<void> {

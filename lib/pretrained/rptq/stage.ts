@@ -14,8 +14,8 @@ import { headShape, type LayerPoints, layerPoints } from '../../quant/rptq/layer
 import { layerTensors } from '../../quant/rptq/layer-tensors';
 import type { Tensor } from '../../tensor';
 import type { Calibration } from '../layerwise/calibration';
-import { HessianSet } from '../layerwise/hessians';
 import { layerModules, rowsOf, withLoaded } from '../layerwise/model-parts';
+import { showGroups } from '../layerwise/passes';
 import type { Stage, Target } from '../layerwise/plan';
 import type { LayerReport } from '../layerwise/progress';
 import type { ProgressMeter } from '../layerwise/progress-meter';
@@ -77,28 +77,19 @@ export class RptqStage implements StageQuantizer {
     const { targets } = this.#stage;
     if (targets.size === 0) return;
     const groups = calibration.groups(model, layer);
-    const passes = this.#config.trueSequential ? groups.map((names) => [names]) : [groups];
-    for (const together of passes) {
-      const start = performance.now();
-      using hessians = new HessianSet(model.device);
-      await calibration.show(model, layer, together, (names, x) => hessians.add(names, x));
-      const share = (performance.now() - start) / together.flat().length;
-      for (const names of together) {
-        model.device.scope(() => {
-          const design = linears.get(names[0] as string) as LinearDesign;
-          const fold = new InputFold(design.input);
-          const { groupSize } = design;
-          const { damp } = this.#config;
-          const h = fold.hessian(hessians.sum(names));
-          const factor = gptqFactor(h, { ...ORDERING, groupSize, damp });
-          for (const name of names) {
-            const own = { fold, factor, design: linears.get(name) as LinearDesign };
-            this.#quantizeRows(targets.get(name) as Target, own, share);
-          }
-          return undefined;
-        });
+    const { damp, trueSequential } = this.#config;
+    const passes = { groups, trueSequential };
+    await showGroups(calibration, model, layer, passes, (names, hessians, share) => {
+      const design = linears.get(names[0] as string) as LinearDesign;
+      const fold = new InputFold(design.input);
+      const { groupSize } = design;
+      const h = fold.hessian(hessians.sum(names));
+      const factor = gptqFactor(h, { ...ORDERING, groupSize, damp });
+      for (const name of names) {
+        const own = { fold, factor, design: linears.get(name) as LinearDesign };
+        this.#quantizeRows(targets.get(name) as Target, own, share);
       }
-    }
+    });
   }
 
   /** Rows of a loaded module, which become the dequantized ones. */
