@@ -4,6 +4,7 @@ import type { CausalLM } from '../nn/causal-lm';
 import { BlockManager } from './block-manager';
 import { checkLength, tokenIds } from './checks';
 import { type EngineOptions, type EngineSizes, engineSizes } from './engine-options';
+import type { EngineUsage } from './engine-usage';
 import { Generation, type GenerationResult } from './generation';
 import { ModelRunner } from './model-runner';
 import { Request } from './request';
@@ -11,27 +12,7 @@ import { type GenerationOptions, samplingParams } from './sampling-params';
 import { type Plan, Scheduler } from './scheduler';
 import { type ForwardResult, Scorer } from './scorer';
 import { Sequence } from './sequence';
-import type { StreamDecoder } from './stream-decoder';
-import { TextOutput } from './text-output';
-
-/** Makes decoders; every `Tokenizer` does. Without one, only ids come out. */
-export interface TextSource {
-  streamDecoder(options?: { skipSpecialTokens?: boolean }): StreamDecoder;
-}
-
-/** What an engine is busy with. */
-export interface EngineUsage {
-  /** Requests with cache pages, and requests that wait for them. */
-  running: number;
-  waiting: number;
-  /** How often a sequence had to give its pages back, to be computed again. */
-  preemptions: number;
-  pages: number;
-  freePages: number;
-  pageSize: number;
-  /** Bytes of the cache. */
-  cacheBytes: number;
-}
+import { TextOutput, type TextSource } from './text-output';
 
 /** What `sample` yields for a row that was not to be sampled: a prompt that goes on. */
 const UNSAMPLED = -1;

@@ -1,6 +1,11 @@
 import { StopMatcher } from './stop-matcher';
 import type { StreamDecoder } from './stream-decoder';
 
+/** Makes decoders; every `Tokenizer` does. Without one, only ids come out. */
+export interface TextSource {
+  streamDecoder(options?: { skipSpecialTokens?: boolean }): StreamDecoder;
+}
+
 /** Prompt tokens that a decoder sees first: enough for the longest character and a word's start. */
 const CONTEXT = 8;
 

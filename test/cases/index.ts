@@ -1,4 +1,5 @@
 import { affineCases } from './affine';
+import { affineQuantizeCases } from './affine-quantize';
 import { attentionCases } from './attention';
 import { attentionQuantizedCases } from './attention-quantized';
 import { bitLinearCases } from './bit-linear';
@@ -11,6 +12,7 @@ import { int8QuantizeCases } from './int8-quantize';
 import { keyRoundCases } from './key-round';
 import { exactInt8Cases, linearInt8Cases } from './linear-int8';
 import { lookupCases } from './lookup';
+import { normQuantizeCases } from './norm-quantize';
 import type { OpCase } from './op-case';
 import { sampleCases } from './sample';
 
@@ -32,6 +34,8 @@ export const opCases: readonly OpCase[] = [
   ...bitLinearCases,
   ...gptqCases,
   ...gptqQuantizeCases,
+  ...affineQuantizeCases,
+  ...normQuantizeCases,
   ...affineCases,
   ...sampleCases,
 ];
