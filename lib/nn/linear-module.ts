@@ -33,6 +33,8 @@ export interface LinearModule extends Module {
   forward(x: Tensor, options?: LinearOptions): Tensor;
   /** The same with the steps that make x, by classes that can fuse them with their own. */
   forwardFrom?(input: LinearInput, options?: LinearOptions): Tensor;
+  /** Adds that output to residual float[T, outFeatures], in place, by classes that can. */
+  addFrom?(input: LinearInput, residual: Tensor): void;
 }
 
 export function outFeatures({ parts }: LinearSpec): number {
