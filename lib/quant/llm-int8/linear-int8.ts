@@ -119,7 +119,7 @@ export class LinearInt8 implements LinearModule {
     ]);
   }
 
-  private get weight(): Int8Weight {
+  protected get weight(): Int8Weight {
     if (!this.#weight) throw new FewbitError('ERR_FEWBIT_STATE', `${this.name} is not loaded`);
     return this.#weight;
   }
