@@ -32,7 +32,6 @@ bitnet::Quantize quantize_of(const OpCall& call) {
     q.up = call[up].data;
     q.up_stride = call[up].row_stride();
   }
-  if (call[residual]) q.residual = call[residual].data;
   if (call[norm]) q.weight = call[norm].data;
   q.weight_dtype = call[norm].dtype;
   q.rows = call[x].rows();
@@ -58,6 +57,10 @@ bitnet::Product product_of(const OpCall& call, const bitnet::Quantize& q, Contex
   p.weight_scales = call[weight_scales].as<float>();
   p.bias = call[bias] ? call[bias].data : nullptr;
   p.bias_dtype = call[bias].dtype;
+  if (call[residual]) {
+    p.residual = call[residual].data;
+    p.residual_stride = call[residual].row_stride();
+  }
   p.rows = q.rows;
   p.columns = call[out].cols();
   p.depth = q.padded_cols;

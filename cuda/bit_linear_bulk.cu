@@ -2,7 +2,6 @@
 // bitnet/bulk_matmul.cuh.
 #include "bitnet/bulk_layout.cuh"
 #include "bitnet/linear_bitnet.h"
-#include "common/zeroed.h"
 
 namespace fewbit::cuda::bitnet {
 
@@ -10,7 +9,7 @@ namespace {
 
 template <class T, int Held>
 bool launch_quantizing(const Product& p, const Quantize& q, Context& context) {
-  const QuantizedRow<T, Held> source{q, context.zeroed->words()};
+  const QuantizedRow<T, Held> source{q};
   // Long rows are split among more warps; large shares keep more stages at work.
   if constexpr (Held == 1) {
     if (bulk_fills(p, context) > 2) return launch_bulk<4>(p, source, source.bytes(), context);

@@ -50,7 +50,7 @@ bool vectors_fit(const Quantize& q) {
     return !data || vector_aligned(data, stride, size);
   };
   return q.cols % kChunk == 0 && fits(q.x, q.x_stride) && fits(q.up, q.up_stride) &&
-         fits(q.residual, q.cols) && reinterpret_cast<uintptr_t>(q.weight) % 16 == 0;
+         reinterpret_cast<uintptr_t>(q.weight) % 16 == 0;
 }
 
 void quantize(const Quantize& q, Context& context) {
@@ -73,7 +73,6 @@ void run(const OpCall& call, Context& context) {
     q.up = call[up].data;
     q.up_stride = call[up].row_stride();
   }
-  if (call[residual]) q.residual = call[residual].data;
   if (call[weight]) q.weight = call[weight].data;
   q.weight_dtype = call[weight].dtype;
   q.rows = call[x].rows();

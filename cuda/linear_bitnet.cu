@@ -76,6 +76,10 @@ bitnet::Product product_of(const OpCall& call, Context& context) {
   p.weight_scales = call[weight_scales].as<float>();
   p.bias = call[bias] ? call[bias].data : nullptr;
   p.bias_dtype = call[bias].dtype;
+  if (call[residual]) {
+    p.residual = call[residual].data;
+    p.residual_stride = call[residual].row_stride();
+  }
   p.rows = call[out].rows();
   p.columns = call[out].cols();
   p.depth = call[codes].cols();

@@ -36,9 +36,9 @@ bool launch_bulk(const Product& p, const Source& source, int64_t source_bytes, i
                  Context& context) {
   using Shape = BulkShape<Source::kRows, Teams>;
   const int64_t share = bulk_share(p, context), needed = bulk_fills(p, context);
-  const int64_t scale_bytes = round_up(share * static_cast<int64_t>(sizeof(float)), 16);
+  const int64_t column_bytes = round_up((p.residual ? 1 + p.rows : 1) * share * 4, 16);
   const int64_t row_stride = spread(p.row_bytes());
-  const int64_t others = Shape::kHeaderBytes + scale_bytes + source_bytes;
+  const int64_t others = Shape::kHeaderBytes + column_bytes + source_bytes;
   const int64_t fitting =
       bytes > others ? std::min<int64_t>((bytes - others) / (kStageRows * row_stride), kMaxStages)
                      : 0;
@@ -58,7 +58,7 @@ bool launch_bulk(const Product& p, const Source& source, int64_t source_bytes, i
   config.overlap = true;
   launch(config, context, kernel, p, source,
          BulkPlan{static_cast<int>(stages), static_cast<int>(row_stride),
-                  static_cast<int>(scale_bytes)});
+                  static_cast<int>(column_bytes)});
   return true;
 }
 

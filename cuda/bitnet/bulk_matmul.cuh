@@ -19,12 +19,12 @@ constexpr int kBulkThreads = kBulkWarps * 32;
 constexpr int kMaxStages = 16;
 constexpr int kStageRows = 16;  // of W
 
-// How a launch lays out its shared memory: the struct below, the stages, the columns' scales, and what
-// the source of the rows keeps.
+// How a launch lays out its shared memory: the struct below, the stages, the columns' scales and
+// residuals, and what the source of the rows keeps.
 struct BulkPlan {
-  int stages;       // a multiple of the teams, unless all of a share fits
-  int row_stride;   // of a stage, as spread() gives it
-  int scale_bytes;  // a multiple of 16
+  int stages;        // a multiple of the teams, unless all of a share fits
+  int row_stride;    // of a stage, as spread() gives it
+  int column_bytes;  // of scales and residuals; a multiple of 16
 };
 
 template <int Rows, int Teams>
@@ -84,7 +84,7 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(const Product p, 
   unsigned char* ring = shared_bytes + Shape::kHeaderBytes;
   const int stage_bytes = kStageRows * plan.row_stride;
   auto* scales = reinterpret_cast<float*>(ring + plan.stages * stage_bytes);
-  unsigned char* codes = reinterpret_cast<unsigned char*>(scales) + plan.scale_bytes;
+  unsigned char* codes = reinterpret_cast<unsigned char*>(scales) + plan.column_bytes;
 
   const int thread = threadIdx.x, lane = thread % 32;
   const int group = lane / 4, part = lane % 4;
@@ -125,8 +125,18 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(const Product p, 
   if (p.weights_settled) read_weights();
   wait_for_predecessor();
   if (!p.weights_settled) read_weights();
-  const uint32_t staged =
-      source.template stage<kBulkThreads>(p, codes, shared.rows, shared.scratch);
+  // On their way while the rows are staged.
+  float* residuals = scales + count;
+  const int residual_count = p.residual ? static_cast<int>(p.rows) * count : 0;
+  const auto residual = [&](int i) {
+    return Source::kRows == 1 ? p.residual_at(0, first + i)
+                              : p.residual_at(i / count, first + i % count);
+  };
+  const float own_residual = thread < residual_count ? residual(thread) : 0.0f;
+  source.template stage<kBulkThreads>(p, codes, shared.rows, shared.scratch);
+  for (int i = thread; i < residual_count; i += kBulkThreads) {
+    residuals[i] = i == thread ? own_residual : residual(i);
+  }
   copies_done();
   __syncthreads();
 
@@ -192,10 +202,10 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(const Product p, 
       }
       p.store(row, first + column,
               p.finish(sum, shared.rows.code_sum[row], shared.rows.scale[row], scales[column],
-                       p.bias_at(first + column)));
+                       p.bias_at(first + column)),
+              p.residual ? residuals[row * count + column] : 0.0f);
     }
   }
-  source.template finish<kBulkThreads>(codes, staged);
 #endif
 }
 

@@ -16,6 +16,8 @@ struct Product {
   const float* weight_scales;  // [columns]
   const void* bias;            // [columns], or null
   DType bias_dtype;
+  const void* residual;  // [rows, columns] of the dtype of out, or null; may be out
+  int64_t residual_stride;
   int64_t rows, columns, depth;  // depth is a multiple of 64
 
   void* out;  // [rows, columns], rows out_stride apart
@@ -41,7 +43,14 @@ struct Product {
     return activate(value, activation);
   }
 
-  __device__ __forceinline__ void store(int64_t row, int64_t column, float value) const {
+  __device__ __forceinline__ float residual_at(int64_t row, int64_t column) const {
+    return residual ? load_float(residual, out_dtype, row * residual_stride + column) : 0.0f;
+  }
+
+  // before: residual_at() of the same place.
+  __device__ __forceinline__ void store(int64_t row, int64_t column, float value,
+                                        float before) const {
+    if (residual) value = __fadd_rn(before, round_to(out_dtype, value));
     store_float(out, out_dtype, row * out_stride + column, value);
   }
 };

@@ -10,9 +10,8 @@ namespace fewbit::cuda::bitnet {
 struct Quantize {
   const void* x;
   const void* up;      // may be null
-  void* residual;      // may be null
   const void* weight;  // of the norm; may be null
-  DType dtype;         // of x, up and residual
+  DType dtype;         // of x and up
   DType weight_dtype;
   int64_t x_stride, up_stride;
   int64_t rows, cols, padded_cols;

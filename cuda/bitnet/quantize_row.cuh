@@ -69,10 +69,10 @@ __device__ __forceinline__ void apply_gate(float (&values)[kChunk], const float 
   }
 }
 
-// What eight values are made of: x, and up or the residual.
+// What eight values are made of: x, and up if there is one.
 template <class T>
 struct Ingredients {
-  Chunk<T> x, other;
+  Chunk<T> x, up;
 };
 
 template <bool Vectors, class T>
@@ -80,41 +80,19 @@ __device__ __forceinline__ void load_ingredients(Ingredients<T>& in, const Quant
                                                  int64_t column) {
   in.x = load_chunk<Vectors>(static_cast<const T*>(q.x) + row * q.x_stride, column, q.cols);
   if (q.up) {
-    in.other = load_chunk<Vectors>(static_cast<const T*>(q.up) + row * q.up_stride, column, q.cols);
-  } else if (q.residual) {
-    in.other =
-        load_chunk<Vectors>(static_cast<const T*>(q.residual) + row * q.cols, column, q.cols);
+    in.up = load_chunk<Vectors>(static_cast<const T*>(q.up) + row * q.up_stride, column, q.cols);
   }
 }
 
-// v of the op's comment. With a residual, x becomes its new value.
+// v of the op's comment.
 template <class T>
-__device__ __forceinline__ void combine(float (&values)[kChunk], Ingredients<T>& in,
+__device__ __forceinline__ void combine(float (&values)[kChunk], const Ingredients<T>& in,
                                         const Quantize& q) {
   widen(values, in.x);
-  if (!q.up && !q.residual) return;
-  float other[kChunk];
-  widen(other, in.other);
-  if (q.up) return apply_gate(values, other, q.activation);
-#pragma unroll
-  for (int i = 0; i < kChunk; ++i) {
-    in.x.value[i] = from_float<T>(other[i] + values[i]);
-    values[i] = to_float(in.x.value[i]);
-  }
-}
-
-template <bool Vectors, class T>
-__device__ __forceinline__ void store_sum(const Chunk<T>& sum, const Quantize& q, int64_t row,
-                                          int64_t column) {
-  T* to = static_cast<T*>(q.residual) + row * q.cols + column;
-  if constexpr (Vectors) {
-    *reinterpret_cast<Chunk<T>*>(to) = sum;
-  } else {
-#pragma unroll
-    for (int i = 0; i < kChunk; ++i) {
-      if (column + i < q.cols) to[i] = sum.value[i];
-    }
-  }
+  if (!q.up) return;
+  float up[kChunk];
+  widen(up, in.up);
+  apply_gate(values, up, q.activation);
 }
 
 // w of the op's comment.
@@ -267,7 +245,6 @@ __global__ __launch_bounds__(Threads) void quantize_row(const Quantize q) {
     if (column >= q.cols) return;
     if constexpr (!kCached) load(i, column);
     combine(values, in[i], q);
-    if (q.residual) store_sum<Vectors>(in[i].x, q, row, column);
     if (q.weight) add_squares(own, values);
     scale_by_norm<Vectors>(values, q, column);
     add_largest(own, values);
@@ -282,14 +259,8 @@ __global__ __launch_bounds__(Threads) void quantize_row(const Quantize q) {
 #pragma unroll
       for (int j = 0; j < kChunk; ++j) values[j] = 0.0f;
       if (column < q.cols) {
-        Quantize again = q;
-        if (q.residual) {
-          again.x = q.residual;  // the sum, which this thread wrote
-          again.x_stride = q.cols;
-          again.residual = nullptr;
-        }
-        load_ingredients<Vectors>(in[i], again, row, column);
-        combine(values, in[i], again);
+        load_ingredients<Vectors>(in[i], q, row, column);
+        combine(values, in[i], q);
         scale_by_norm<Vectors>(values, q, column);
       }
     }

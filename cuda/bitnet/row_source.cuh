@@ -42,10 +42,10 @@ struct StoredRows {
   template <int Threads>
   __device__ __forceinline__ void read_early(unsigned char*) const {}
 
-  // Without a barrier at the end. What it returns is for finish().
+  // Without a barrier at the end.
   template <int Threads, int Rows>
-  __device__ __forceinline__ uint32_t stage(const Product& p, unsigned char* shared,
-                                            RowTerms<Rows>& terms, RowStatistics*) const {
+  __device__ __forceinline__ void stage(const Product& p, unsigned char* shared,
+                                        RowTerms<Rows>& terms, RowStatistics*) const {
     const auto* from = reinterpret_cast<const uint4*>(p.codes);
     const int width = static_cast<int>(p.depth / 16), count = static_cast<int>(p.rows) * width;
 #pragma unroll 4
@@ -57,11 +57,7 @@ struct StoredRows {
       terms.scale[threadIdx.x] = p.scales[threadIdx.x];
       terms.code_sum[threadIdx.x] = p.sums[threadIdx.x];
     }
-    return 0;
   }
-
-  template <int Threads>
-  __device__ __forceinline__ void finish(unsigned char*, uint32_t) const {}
 };
 
 // One row, quantized by every block. It costs less than the launch that it saves: blocks do the same
@@ -72,19 +68,12 @@ struct QuantizedRow {
   static constexpr int kRows = 1;
 
   Quantize q;
-  // Counts the blocks that have read the residual; zero between kernels.
-  uint32_t* readers;
 
-  // Shared memory: the codes, the norm's weight, the residual's sums.
-  int64_t bytes() const {
-    return code_row_bytes(q.padded_cols) + ((holds_norm() ? 2 : 0) + (q.residual ? 2 : 0)) * q.cols;
-  }
+  // Shared memory: the codes, the norm's weight.
+  int64_t bytes() const { return code_row_bytes(q.padded_cols) + (holds_norm() ? 2 * q.cols : 0); }
 
   __device__ __forceinline__ Chunk<T>* norm_in(unsigned char* shared) const {
     return reinterpret_cast<Chunk<T>*>(shared + code_row_bytes(q.padded_cols));
-  }
-  __device__ __forceinline__ Chunk<T>* sums_in(unsigned char* shared) const {
-    return norm_in(shared) + (holds_norm() ? q.cols / kChunk : 0);
   }
   // Whether the norm's weight was read early.
   __host__ __device__ __forceinline__ bool holds_norm() const {
@@ -100,10 +89,10 @@ struct QuantizedRow {
     }
   }
 
-  // Without a barrier at the end. What it returns is for finish().
+  // Without a barrier at the end.
   template <int Threads, int Rows>
-  __device__ __forceinline__ uint32_t stage(const Product&, unsigned char* shared,
-                                            RowTerms<Rows>& terms, RowStatistics* scratch) const {
+  __device__ __forceinline__ void stage(const Product&, unsigned char* shared,
+                                        RowTerms<Rows>& terms, RowStatistics* scratch) const {
     const int width = static_cast<int>(q.cols / kChunk);
     const int padded_width = static_cast<int>(q.padded_cols / kChunk);
     Ingredients<T> in[Held];
@@ -121,7 +110,6 @@ struct QuantizedRow {
       const int chunk = i * Threads + static_cast<int>(threadIdx.x);
       if (chunk >= width) continue;
       combine(w[i], in[i], q);
-      if (q.residual) sums_in(shared)[chunk] = in[i].x;
       if (q.weight) add_squares(own, w[i]);
       if (holds_norm()) {
         float weights[kChunk];
@@ -134,10 +122,8 @@ struct QuantizedRow {
       add_largest(own, w[i]);
     }
     const RowStatistics all = reduce_row<Threads>(own, q, scratch);
-    // All of the block has read its operands. The last warps have the least else to do.
-    uint32_t earlier_readers = 0;
-    if (threadIdx.x == Threads - 32 && q.residual) earlier_readers = done_reading();
-    if (threadIdx.x == Threads - 64) terms.scale[0] = RowScale::scale(all, q);
+    // The last warps have the least else to do.
+    if (threadIdx.x == Threads - 32) terms.scale[0] = RowScale::scale(all, q);
     const RowScale scale(all, q);
     int32_t code_sum = 0;
 #pragma unroll
@@ -150,31 +136,6 @@ struct QuantizedRow {
     }
     code_sum = __reduce_add_sync(kFullWarp, code_sum);
     if (threadIdx.x % 32 == 0 && code_sum) atomicAdd(&terms.code_sum[0], code_sum);
-    return earlier_readers;
-  }
-
-  // At the kernel's end: the last block to have read the residual overwrites it.
-  template <int Threads>
-  __device__ __forceinline__ void finish(unsigned char* shared, uint32_t earlier_readers) const {
-    if (!q.residual || threadIdx.x < Threads - 32) return;
-    if (__shfl_sync(kFullWarp, earlier_readers, 0) == gridDim.x - 1) store_residual(shared);
-  }
-
- private:
-  // This block will not read the residual again. Returns how many blocks had said so before.
-  __device__ __forceinline__ uint32_t done_reading() const {
-    __threadfence();
-    return atomicAdd(readers, 1u);
-  }
-
-  // By a warp.
-  __device__ __forceinline__ void store_residual(unsigned char* shared) const {
-    __threadfence();
-    const int lane = threadIdx.x % 32;
-    for (int i = lane; i < q.cols / kChunk; i += 32) {
-      static_cast<Chunk<T>*>(q.residual)[i] = sums_in(shared)[i];
-    }
-    if (lane == 0) *readers = 0;
   }
 };
 

@@ -101,7 +101,8 @@ __global__ __launch_bounds__(kStreamThreads) void stream_matmul(const Product p)
 #pragma unroll
     for (int w = 0; w < kStreamWarps; ++w) sum += shared_sums[w][i % kColumns][i / kColumns];
     p.store(row, column,
-            p.finish(sum, p.sums[row], p.scales[row], p.weight_scales[column], p.bias_at(column)));
+            p.finish(sum, p.sums[row], p.scales[row], p.weight_scales[column], p.bias_at(column)),
+            p.residual_at(row, column));
   }
 }
 

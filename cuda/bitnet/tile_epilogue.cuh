@@ -27,6 +27,20 @@ __device__ __forceinline__ uint32_t pack<__nv_bfloat16>(float first, float secon
   return reinterpret_cast<const uint32_t&>(pair);
 }
 
+// Two neighbouring results added to what the residual holds in their places, as Product::store does.
+template <class T>
+__device__ __forceinline__ uint32_t add_pair(uint32_t before, uint32_t results) {
+  const T* a = reinterpret_cast<const T*>(&before);
+  const T* b = reinterpret_cast<const T*>(&results);
+  return pack<T>(__fadd_rn(to_float(a[0]), to_float(b[0])),
+                 __fadd_rn(to_float(a[1]), to_float(b[1])));
+}
+
+template <class T>
+__device__ __forceinline__ const T* residual_of(const Product& p, int64_t row, int64_t column) {
+  return static_cast<const T*>(p.residual) + row * p.residual_stride + column;
+}
+
 // A warp's 16 columns of the result by 8 rows: values are (column, row), (column, row + 1),
 // (column + 8, row), (column + 8, row + 1), where column = first_column + lane / 4 and row =
 // first_row + lane % 4 * 2.
@@ -42,14 +56,22 @@ __device__ __forceinline__ void store_transposed(const Product& p, const float (
   const int64_t row = first_row + lane / 4;
   const int64_t column = first_column + (odd ? 8 : 0) + lane % 4 / 2 * 4;
   if (row >= p.rows || column >= p.columns) return;
-  T* to = static_cast<T*>(p.out) + row * p.out_stride + column;
-  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(odd ? got : left),
-               "r"(odd ? right : got));
+  uint2 results{odd ? got : left, odd ? right : got};
+  if (p.residual) {
+    const uint2 before = *reinterpret_cast<const uint2*>(residual_of<T>(p, row, column));
+    results = {add_pair<T>(before.x, results.x), add_pair<T>(before.y, results.y)};
+  }
+  *reinterpret_cast<uint2*>(static_cast<T*>(p.out) + row * p.out_stride + column) = results;
 }
 
-// Whether four neighbouring 16-bit results can be stored at once.
-__device__ __forceinline__ bool stores_fours(const Product& p) {
-  return p.columns % 4 == 0 && p.out_stride % 4 == 0 && reinterpret_cast<uintptr_t>(p.out) % 8 == 0;
+// Whether so many neighbouring 16-bit results can be stored at once.
+template <int Count>
+__device__ __forceinline__ bool stores_together(const Product& p) {
+  const auto fits = [](const void* data, int64_t stride) {
+    return stride % Count == 0 && reinterpret_cast<uintptr_t>(data) % (2 * Count) == 0;
+  };
+  return p.out_dtype != DType::F32 && p.columns % Count == 0 && fits(p.out, p.out_stride) &&
+         fits(p.residual, p.residual_stride);
 }
 
 template <int Threads, int Tokens>
@@ -117,13 +139,16 @@ __device__ __forceinline__ void store_tile(const Product& p, const int32_t (&sum
       store_transposed<decltype(zero)>(p, values, first_row + j * 8, column - lane / 4);
     });
   };
-  if (stores_fours(p) && p.out_dtype == DType::BF16) return store_halves(__nv_bfloat16{});
-  if (stores_fours(p) && p.out_dtype == DType::F16) return store_halves(__half{});
+  if (stores_together<4>(p)) {
+    return p.out_dtype == DType::BF16 ? store_halves(__nv_bfloat16{}) : store_halves(__half{});
+  }
   finish([&](int j, const float(&values)[4]) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int64_t row = first_row + j * 8 + lane % 4 * 2 + i % 2, own = column + i / 2 * 8;
-      if (row < p.rows && own < p.columns) p.store(row, own, values[i]);
+      if (row < p.rows && own < p.columns) {
+        p.store(row, own, values[i], p.residual_at(row, own));
+      }
     }
   });
 }
@@ -134,12 +159,6 @@ constexpr int kStagedRows = 32;
 struct StagedRows {
   unsigned char row[2][kStagedRows][128];
 };
-
-// Whether eight neighbouring 16-bit results can be stored at once.
-__device__ __forceinline__ bool stores_eights(const Product& p) {
-  return p.out_dtype != DType::F32 && p.columns % 8 == 0 && p.out_stride % 8 == 0 &&
-         reinterpret_cast<uintptr_t>(p.out) % 16 == 0;
-}
 
 // store_tile by way of shared memory, of a warpgroup whose columns start at first_column. Barrier is
 // the warpgroup's own; turn counts the uses of staged, from tile to tile.
@@ -156,6 +175,19 @@ __device__ __forceinline__ void store_staged(const Product& p, const int32_t (&s
   for (int first = 0; first < kFragments; first += kStagedRows / 8, turn ^= 1) {
     unsigned char(&buffer)[kStagedRows][128] = staged.row[turn];
     constexpr int kPairs = kStagedRows / 16;
+    // Of the eights that this thread stores.
+    const int64_t column = first_column + thread % 8 * 8;
+    const auto row_of = [&](int i) { return first_row + first * 8 + i * 16 + thread / 8; };
+    const auto inside = [&](int i) {
+      return (first * 8 + i * 16 + 16 <= Tokens) && row_of(i) < p.rows && column < p.columns;
+    };
+    uint4 before[kPairs];
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      if (p.residual && inside(i)) {
+        before[i] = *reinterpret_cast<const uint4*>(residual_of<T>(p, row_of(i), column));
+      }
+    }
 #pragma unroll
     for (int pair = 0; pair < kPairs; ++pair) {
       const int j = first + pair * 2;
@@ -178,12 +210,16 @@ __device__ __forceinline__ void store_staged(const Product& p, const int32_t (&s
     }
     asm volatile("bar.sync %0, 128;" ::"r"(barrier) : "memory");
 #pragma unroll
-    for (int i = 0; i < kStagedRows / 16; ++i) {
-      const int row = i * 16 + thread / 8, piece = thread % 8;
-      const int64_t to_row = first_row + first * 8 + row, column = first_column + piece * 8;
-      if (first * 8 + row >= Tokens || to_row >= p.rows || column >= p.columns) continue;
-      *reinterpret_cast<uint4*>(static_cast<T*>(p.out) + to_row * p.out_stride + column) =
-          *reinterpret_cast<const uint4*>(&buffer[row][(piece ^ row % 8) * 16]);
+    for (int i = 0; i < kPairs; ++i) {
+      if (!inside(i)) continue;
+      const int row = i * 16 + thread / 8;
+      uint4 results = *reinterpret_cast<const uint4*>(&buffer[row][(thread % 8 ^ row % 8) * 16]);
+      if (p.residual) {
+        results = {add_pair<T>(before[i].x, results.x), add_pair<T>(before[i].y, results.y),
+                   add_pair<T>(before[i].z, results.z), add_pair<T>(before[i].w, results.w)};
+      }
+      *reinterpret_cast<uint4*>(static_cast<T*>(p.out) + row_of(i) * p.out_stride + column) =
+          results;
     }
   }
 }

@@ -293,7 +293,7 @@ __global__ __launch_bounds__(kTileThreads,
                                                column - own_row + half * 64, shared.staged[half],
                                                staged_turn, kFirstStageBarrier + half);
         };
-        stored = stores_eights(p);
+        stored = stores_together<8>(p);
         if (stored) p.out_dtype == DType::BF16 ? store(__nv_bfloat16{}) : store(__half{});
       }
       if (!stored) store_tile<Tokens, Split>(p, sums, shared.rows, columns, row, column, rank);

@@ -88,7 +88,9 @@ export class ModelBuilder {
     }
     const kind = this.methodFor(tied.name, 'head');
     if (!kind) return this.add(new TiedLinear(name, tied.table));
-    return this.add(this.linearModule(kind, { ...spec, weightName: tied.name }));
+    const head = this.add(this.linearModule(kind, { ...spec, weightName: tied.name }));
+    if (head.sharedTable) tied.share(head.sharedTable);
+    return head;
   }
 
   private methodFor(name: string, role: LinearRole): QuantizationMethod | undefined {

@@ -9,7 +9,7 @@ import type { Tensor } from '../tensor';
 export interface HiddenState {
   /** float[T, D]. Layers add to it in place. */
   readonly residual: Tensor;
-  /** What the last block computed and did not add yet: the next norm does, while it reads both. */
+  /** What the last block computed and did not add itself: the next norm does, while it reads both. */
   readonly delta?: Tensor | undefined;
 }
 

@@ -99,11 +99,11 @@ function llamaLayer(
       const { residual } = state;
       const [q, k, v] = qkv.forward(normedInput(inputNorm, state)) as [Tensor, Tensor, Tensor];
       const mixed = attention.forward(q, k, v, inputs);
-      const attended = output.forwardOne({ x: mixed, norm: attentionNorm });
+      const attended = output.addOne({ x: mixed, norm: attentionNorm }, residual);
       const after = normedInput(mlpNorm, { residual, delta: attended });
       const [gate, up] = gateUp.forward(after) as [Tensor, Tensor];
       const gated = { activation, up };
-      return { residual, delta: down.forwardOne({ x: gate, gated, norm: downNorm }) };
+      return { residual, delta: down.addOne({ x: gate, gated, norm: downNorm }, residual) };
     },
   };
 }

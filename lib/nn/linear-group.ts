@@ -38,6 +38,17 @@ export class LinearGroup {
     return this.forward(input, options)[0] as Tensor;
   }
 
+  /**
+   * Adds the output of a group of one to `residual`, in place, or returns it for the next norm to
+   * add, whichever takes fewer steps.
+   */
+  addOne(input: LinearInput, residual: Tensor): Tensor | undefined {
+    const [only, other] = this.modules;
+    if (other || !only?.addFrom || this.#context.onLinearInput) return this.forwardOne(input);
+    only.addFrom(input, residual);
+    return undefined;
+  }
+
   private parts(results: [LinearModule, Tensor][]): Tensor[] {
     const outputs = new Map<string, Tensor>();
     for (const [module, y] of results) {

@@ -2,6 +2,7 @@ import { FewbitError } from '../errors';
 import type { DType } from '../native';
 import type { Activation } from '../ops';
 import type { Tensor } from '../tensor';
+import type { SharedTable } from './embedding';
 import type { LinearInput } from './linear-input';
 import type { Module } from './module';
 
@@ -34,6 +35,10 @@ export interface LinearModule extends Module {
   forward(x: Tensor, options?: LinearOptions): Tensor;
   /** The same with the steps that make x, by classes that can fuse them with their own. */
   forwardFrom?(input: LinearInput, options?: LinearOptions): Tensor;
+  /** Of a head that a tied embedding can take its rows from. */
+  readonly sharedTable?: SharedTable;
+  /** Adds that output to residual float[T, outFeatures], in place, by classes that can. */
+  addFrom?(input: LinearInput, residual: Tensor): void;
 }
 
 export function outFeatures({ parts }: LinearSpec): number {

@@ -34,8 +34,6 @@ export interface BitnetActivations {
 export interface BitnetQuantizeOptions {
   /** x is activation(x) * up instead: the gated unit before a down projection. */
   gated?: { activation: GatedActivation; up: Tensor } | undefined;
-  /** float[M, K]: x is added to it first, in place, and the sum is what counts. */
-  residual?: Tensor | undefined;
   /** An RMS norm before the quantization. */
   norm?: { weight: Tensor; eps: number } | undefined;
 }
@@ -46,7 +44,7 @@ export interface BitnetQuantizeOptions {
  */
 export function bitnetQuantize(
   x: Tensor,
-  { gated, residual, norm }: BitnetQuantizeOptions = {},
+  { gated, norm }: BitnetQuantizeOptions = {},
 ): BitnetActivations {
   const { device, dtype } = x;
   const [rows, cols] = x.shape as unknown as [number, number];
@@ -55,7 +53,7 @@ export function bitnetQuantize(
   const sums = device.empty('i32', [rows]);
   device.run(
     'bitnet_quantize',
-    [x, gated?.up, residual, norm?.weight, codes, scales, sums],
+    [x, gated?.up, norm?.weight, codes, scales, sums],
     [GATED[gated?.activation ?? 'none'], norm?.eps ?? 0],
   );
   return { codes, scales, sums, dtype };
@@ -71,22 +69,40 @@ export interface BitnetWeight {
   bias?: Tensor | undefined;
 }
 
+/** What a product with ternary weights does with its result. */
+export interface BitLinearOptions {
+  activation?: Activation;
+  dtype?: DType;
+  /** float[M, N] of the dtype of the result, which is added to it. */
+  residual?: Tensor | undefined;
+  /** Rows of `[M, N]` to write, which may be spaced apart; may be the residual. Default a new tensor. */
+  into?: Tensor;
+}
+
 /**
  * activation(x W + bias) with ternary weights (arXiv 2402.17764, section 2); the sums are exact.
- * @param options.into rows of `[M, N]` to write, which may be spaced apart; default a new tensor
  * @returns [M, N] of the dtype of what was quantized, or of `options.dtype`
  */
 export function linearBitnet(
   input: BitnetActivations,
   weight: BitnetWeight,
-  options: { activation?: Activation; dtype?: DType; into?: Tensor } = {},
+  options: BitLinearOptions = {},
 ): Tensor {
   const { device } = input.codes;
   const shape = [input.codes.shape[0] as number, weight.scales.shape[0] as number];
   const out = options.into ?? device.empty(options.dtype ?? input.dtype, shape);
   device.run(
     'linear_bitnet',
-    [input.codes, input.scales, input.sums, weight.codes, weight.scales, weight.bias, out],
+    [
+      input.codes,
+      input.scales,
+      input.sums,
+      weight.codes,
+      weight.scales,
+      weight.bias,
+      options.residual,
+      out,
+    ],
     [ACTIVATION[options.activation ?? 'none']],
   );
   return out;

@@ -56,7 +56,6 @@ struct Steps {
 
     quantize.tensors[quantize::x] = call[x];
     quantize.tensors[quantize::up] = call[up];
-    quantize.tensors[quantize::residual] = call[residual];
     quantize.tensors[quantize::weight] = call[norm];
     quantize.tensors[quantize::codes] = codes;
     quantize.tensors[quantize::scales] = scales;
@@ -70,6 +69,7 @@ struct Steps {
     linear.tensors[linear::weight] = call[weight];
     linear.tensors[linear::weight_scales] = call[weight_scales];
     linear.tensors[linear::bias] = call[bias];
+    linear.tensors[linear::residual] = call[residual];
     linear.tensors[linear::out] = call[out];
     linear.attrs[linear::activation] = call.attrs[activation];
 

@@ -27,10 +27,6 @@ struct Quantizer {
   const int64_t padded = call[codes].cols();
 
   void run(int64_t row) const {
-    if (call[residual]) {
-      float* sum = call[residual].as<float>() + row * k;
-      kernel.add(sum, input(x, row), k, sum);
-    }
     const Statistics found = measure(row);
     const float root =
         gain ? std::sqrt(found.mean_square + static_cast<float>(call.attrs[eps])) : 1.0f;
@@ -91,10 +87,6 @@ struct Quantizer {
   }
 
   void read(int64_t row, int64_t begin, int64_t count, float* values) const {
-    if (call[residual]) {
-      std::memcpy(values, input(residual, row) + begin, count * sizeof(float));
-      return;
-    }
     const float* from = input(x, row) + begin;
     if (!call[up]) {
       std::memcpy(values, from, count * sizeof(float));

@@ -13,6 +13,16 @@ namespace {
 
 using namespace ops::embedding;
 
+// to (+)= what a row of codes stands for.
+void decode_row(const OpCall& call, int64_t row, bool add_to, float* to) {
+  const int8_t* codes = call[table].as<int8_t>() + row * call[table].cols();
+  const float step = call[scales].as<float>()[row] / 127.0f;
+  for (int64_t i = 0; i < call[out].cols(); ++i) {
+    const float value = static_cast<float>(codes[i]) * step;
+    to[i] = add_to ? to[i] + value : value;
+  }
+}
+
 // to (+)= cols widened values at from, a piece at a time.
 void read_row(const Kernels& kernel, const TensorView& table_view, int64_t row, bool add_to,
               float* to) {
@@ -35,8 +45,7 @@ void read_row(const Kernels& kernel, const TensorView& table_view, int64_t row, 
 void run(const OpCall& call, ThreadPool& pool) {
   require_f32(spec, call, {out});
   const Kernels& kernel = kernels();
-  const TensorView& rows = call[table];
-  const int64_t cols = rows.cols();
+  const int64_t cols = call[out].cols();
   if (cols == 0) return;
   const int64_t shift = static_cast<int64_t>(call.attrs[offset]);
   const bool add_to = call.attrs[accumulate] != 0;
@@ -44,8 +53,9 @@ void run(const OpCall& call, ThreadPool& pool) {
     for (int64_t t = begin; t < end; ++t) {
       const int64_t id = call[ids].as<int32_t>()[t], row = id + shift;
       float* to = call[out].as<float>() + t * cols;
-      if (id >= 0 && row >= 0 && row < rows.shape[0]) {
-        read_row(kernel, rows, row, add_to, to);
+      if (id >= 0 && row >= 0 && row < vocabulary(call)) {
+        call[scales] ? decode_row(call, row, add_to, to)
+                     : read_row(kernel, call[table], row, add_to, to);
       } else if (!add_to) {
         std::fill(to, to + cols, 0.0f);
       }

@@ -1,5 +1,7 @@
 #include "../ops/linear_bitnet.h"
 
+#include <algorithm>
+
 #include "checks.h"
 #include "cpu_op.h"
 #include "kernels.h"
@@ -51,12 +53,18 @@ struct Matmul {
     const int64_t row = task.row + r;
     const float scale = call[scales].as<float>()[row];
     const float* step = call[weight_scales].as<float>() + task.col;
-    float* y = call[out].as<float>() + row * call[out].row_stride() + task.col;
+    float y[kTaskCols];
     for (int64_t j = 0; j < task.cols; ++j)
       y[j] = static_cast<float>(products[j]) * scale * step[j];
     for (int64_t j = 0; shift && j < task.cols; ++j) y[j] += shift[task.col + j];
     const bool relu = call.attrs[activation] != 0;
     for (int64_t j = 0; relu && j < task.cols; ++j) y[j] = y[j] < 0 ? 0.0f : y[j];  // keeps a NaN
+    if (call[residual]) {
+      const float* before =
+          call[residual].as<float>() + row * call[residual].row_stride() + task.col;
+      for (int64_t j = 0; j < task.cols; ++j) y[j] += before[j];
+    }
+    std::copy_n(y, task.cols, call[out].as<float>() + row * call[out].row_stride() + task.col);
   }
 };
 

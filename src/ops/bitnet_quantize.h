@@ -2,8 +2,6 @@
 // with what comes before it fused in. Steps in brackets are there when their tensor is.
 //   v[m, k]     = x[m, k]
 //                 [up] activation(x[m, k]) * up[m, k]
-//                 [residual] residual[m, k] + x[m, k], rounded to the dtype of residual, which is
-//                 overwritten with it (as rms_norm does)
 //   r[m]        = 1                               [weight] sqrt(mean_k v[m, k]^2 + eps)
 //   w[m, k]     = v[m, k]                         [weight] v[m, k] * weight[k]
 //   largest[m]  = max(max_k |w[m, k]|, 1e-5 * r[m])
@@ -16,14 +14,13 @@
 // applied to them: each code is then a function of few roundings, the same on every back end however
 // the mean was summed, unless 1e-5 decides. It also makes both reductions one pass.
 //
-// All of it is fp32 on values of any float dtype: nothing is rounded to 16 bits in between but the
-// residual sum. So squared ReLU, which leaves the range of fp16, is safe here. (1e-5 is
-// bitnet::kSmallest.) A row in which some |w| is infinite or NaN, or whose r is, has codes and sum 0
+// All of it is fp32 on values of any float dtype: nothing is rounded to 16 bits in between. So squared
+// ReLU, which leaves the range of fp16, is safe here. (1e-5 is bitnet::kSmallest.) A row in which some |w| is infinite or NaN, or whose r is, has codes and sum 0
 // and scale NaN. A row of zeros has codes 0 and the scale that the formula gives.
 // activation: 0 none, 1 silu (x * sigmoid(x)), 2 relu2 (p * p with p = max(x, 0); a NaN stays); its
 // value is then multiplied by up. It needs up.
 // x, up float[M, K] of one dtype, rows may be spaced apart (halves of one fused projection);
-// residual float[M, K] of the dtype of x, not together with up; weight float[K];
+// weight float[K];
 // codes i8[>=M, Kp] with Kp = bitnet::padded(K), scales f32[>=M], sums i32[>=M].
 #pragma once
 
@@ -32,7 +29,7 @@
 
 namespace fewbit::ops::bitnet_quantize {
 
-enum Tensor { x, up, residual, weight, codes, scales, sums };
+enum Tensor { x, up, weight, codes, scales, sums };
 enum Attr { activation, eps };
 enum Activation { None = 0, Silu = 1, Relu2 = 2 };
 
@@ -40,7 +37,6 @@ inline const OpSpec spec{
     "bitnet_quantize",
     {{"x", Access::Read},
      {"up", Access::Read, true},
-     {"residual", Access::Update, true},
      {"weight", Access::Read, true},
      {"codes", Access::Write},
      {"scales", Access::Write},
@@ -54,8 +50,6 @@ inline const OpSpec spec{
           .dtype(x, {DType::F32, DType::F16, DType::BF16})
           .shape(up, {m, k})
           .same_dtype(up, x)
-          .shape(residual, {m, k})
-          .same_dtype(residual, x)
           .shape(weight, {k})
           .dtype(weight, {DType::F32, DType::F16, DType::BF16})
           .shape(codes, {-1, bitnet::padded(k)})
@@ -69,9 +63,7 @@ inline const OpSpec spec{
               "codes, scales and sums must have at least the rows of x")
           .require(kind >= None && kind <= Relu2, "activation must be 0, 1 or 2")
           .require(kind == None || call[up], "an activation needs up")
-          .require(!call[up] || !call[residual], "up and residual exclude each other")
           .require(call.attrs[eps] > 0 || !call[weight], "eps must be positive")
-          .contiguous(residual)
           .contiguous(weight)
           .contiguous(codes)
           .contiguous(scales)

@@ -3,13 +3,16 @@
 //   acc[m, n] = sum_k codes[m, k] * ternary[n, k]                     (exact, int32)
 //             = sum_k codes[m, k] * code[n, k] - sums[m]
 //   y[m, n]   = activation(acc * scales[m] * weight_scales[n] + bias[n])
-// in fp32, multiplied from left to right, rounded once to the dtype of out. acc is exact as a float
-// while 127 * K < 2^24. It is the same on every back end, for any M, N and K.
+//   out[m, n] = y[m, n]                 [residual] residual[m, n] + y[m, n]
+// in fp32, multiplied from left to right; y is rounded to the dtype of out, and so is its sum with the
+// residual. acc is exact as a float while 127 * K < 2^24. It is the same on every back end, for any M, N
+// and K.
 // weight_scales has an entry per row, so that layers with one scale each can be stacked.
-// activation: 0 none, 1 relu. M is out's. Rows of out may be spaced apart: layers with the same
-// input can write side by side. A NaN among scales makes its row NaN, also after relu.
+// activation: 0 none, 1 relu. M is out's. Rows of out and residual may be spaced apart: layers with the
+// same input can write side by side. out may be the residual itself, which is then added to in place. A
+// NaN among scales makes its row NaN, also after relu.
 // codes i8[>=M, Kp], 0 in padding; scales f32[>=M]; sums i32[>=M]; weight u8[N, Kp / 4] as
-// bitnet_layout.h says; weight_scales f32[N]; bias float[N]; out float[M, N].
+// bitnet_layout.h says; weight_scales f32[N]; bias float[N]; residual, out float[M, N] of one dtype.
 #pragma once
 
 #include "../core/op_spec.h"
@@ -17,7 +20,7 @@
 
 namespace fewbit::ops::linear_bitnet {
 
-enum Tensor { codes, scales, sums, weight, weight_scales, bias, out };
+enum Tensor { codes, scales, sums, weight, weight_scales, bias, residual, out };
 enum Attr { activation };
 
 inline const OpSpec spec{
@@ -28,6 +31,7 @@ inline const OpSpec spec{
      {"weight", Access::Read},
      {"weight_scales", Access::Read},
      {"bias", Access::Read, true},
+     {"residual", Access::Read, true},
      {"out", Access::Write}},
     {"activation"},
     [](const OpCall& call) {
@@ -36,6 +40,8 @@ inline const OpSpec spec{
       Checker(spec, call)
           .shape(out, {-1, -1})
           .dtype(out, {DType::F32, DType::F16, DType::BF16})
+          .shape(residual, {m, n})
+          .same_dtype(residual, out)
           .shape(codes, {-1, -1})
           .dtype(codes, {DType::I8})
           .require(kp % bitnet::kAlignment == 0, "codes must be padded to a multiple of 64 columns")

@@ -5,11 +5,9 @@ import {
   type Fill,
   HALVES,
   input,
-  integers,
   normal,
   type OpCase,
   output,
-  update,
   values,
 } from './op-case';
 
@@ -21,12 +19,12 @@ interface BitLinearShape {
   up?: boolean;
   /** With up: none, silu or relu2. */
   gate?: 0 | 1 | 2;
-  residual?: boolean;
   norm?: boolean;
   bias?: boolean;
   relu?: boolean;
   wide?: boolean;
-  /** Elements from row to row of x and up, and of out. */
+  residual?: boolean;
+  /** Elements from row to row of x and up, and of residual and out. */
   inputStride?: number;
   outputStride?: number;
 }
@@ -51,20 +49,20 @@ function bitLinearCase(shape: BitLinearShape): OpCase {
     inputStride && `input rows ${inputStride} apart`,
     outputStride && `output rows ${outputStride} apart`,
   ].filter(Boolean);
-  // Whole numbers, whose sum with the residual is exact in every dtype.
-  const fill = shape.fill ?? (residual ? integers(k, -40, 40) : normal(k, 3));
   const packed = packTernary(ternaryMatrix(n + k, n, k), k);
   return {
     name: [`bit_linear ${m} x ${n} x ${k}`, ...traits].join(', '),
     op: 'bit_linear',
     tensors: {
-      x: spaced(input('hidden', [m, k], fill), inputStride),
+      x: spaced(input('hidden', [m, k], shape.fill ?? normal(k, 3)), inputStride),
       up: up ? spaced(input('hidden', [m, k], normal(m + 1)), inputStride) : null,
-      residual: residual ? update('hidden', [m, k], integers(n, -40, 40)) : null,
       norm: norm ? input('weight', [k], normal(9)) : null,
       weight: input('u8', [n, bitnetRowBytes(k)], { kind: 'values', values: [...packed] }),
       weight_scales: input('f32', [n], normal(n, 0.1)),
       bias: bias ? input('weight', [n], normal(n, 2)) : null,
+      residual: residual
+        ? spaced(input(wide ? 'f32' : 'hidden', [m, n], normal(n + 1, 2)), outputStride)
+        : null,
       out: spaced(output(wide ? 'f32' : 'hidden', [m, n]), outputStride),
     },
     attrs: { gate, eps: norm ? 1e-5 : 0, activation: relu ? 1 : 0 },
@@ -84,6 +82,8 @@ const SIZES = [
   [1, 4300, 64],
   [9, 50, 320],
   [40, 65, 128],
+  [40, 68, 128],
+  [70, 136, 640],
 ] as const;
 
 export const bitLinearCases: readonly OpCase[] = [
@@ -95,6 +95,9 @@ export const bitLinearCases: readonly OpCase[] = [
   bitLinearCase({ m: 2, n: 48, k: 256, up: true, gate: 2, norm: true, inputStride: 512 }),
   bitLinearCase({ m: 1, n: 48, k: 100, up: true, inputStride: 203, outputStride: 97 }),
   bitLinearCase({ m: 2, n: 1400, k: 64, residual: true, outputStride: 1408 }),
+  bitLinearCase({ m: 40, n: 48, k: 64, residual: true, outputStride: 97 }),
+  bitLinearCase({ m: 3, n: 50, k: 64, residual: true, bias: true, relu: true, wide: true }),
+  bitLinearCase({ m: 40, n: 50, k: 64, residual: true, wide: true }),
   bitLinearCase({ m: 2, n: 24, k: 128, fill: values(0), norm: true }),
   bitLinearCase({
     m: 3,

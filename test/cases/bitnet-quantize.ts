@@ -8,7 +8,6 @@ import {
   normal,
   type OpCase,
   output,
-  update,
   values,
 } from './op-case';
 
@@ -19,7 +18,6 @@ interface QuantizeShape {
   up?: Fill;
   /** With up: none, silu or relu2. */
   activation?: 0 | 1 | 2;
-  residual?: Fill;
   weight?: Fill;
   /** Rows of x and up lie in one matrix of this width. */
   rowStride?: number;
@@ -29,12 +27,11 @@ interface QuantizeShape {
 const ACTIVATIONS = ['', 'silu', 'relu2'];
 
 function quantizeCase(name: string, shape: QuantizeShape): OpCase {
-  const { rows, cols, fill, up, activation = 0, residual, weight, rowStride } = shape;
+  const { rows, cols, fill, up, activation = 0, weight, rowStride } = shape;
   const spaced = (tensor: CaseTensor) => ({ ...tensor, ...(rowStride && { rowStride }) });
   const traits = [
     name,
     up && `${ACTIVATIONS[activation]} times up`,
-    residual && 'residual',
     weight && 'norm',
     rowStride && `rows ${rowStride} apart`,
   ].filter(Boolean);
@@ -44,7 +41,6 @@ function quantizeCase(name: string, shape: QuantizeShape): OpCase {
     tensors: {
       x: spaced(input('hidden', [rows, cols], fill)),
       up: up ? spaced(input('hidden', [rows, cols], up)) : null,
-      residual: residual ? update('hidden', [rows, cols], residual) : null,
       weight: weight ? input('weight', [cols], weight) : null,
       codes: output('i8', [rows, align(cols)]),
       scales: output('f32', [rows]),
@@ -57,7 +53,6 @@ function quantizeCase(name: string, shape: QuantizeShape): OpCase {
 
 const { NaN: NOT_A_NUMBER, POSITIVE_INFINITY: INFINITE } = Number;
 
-/** Whole numbers, whose sums are exact in every dtype. */
 const whole = (seed: number) => integers(seed, -40, 40);
 
 const ROWS_COLS = [
@@ -78,7 +73,7 @@ const ROWS_COLS = [
 export const bitnetQuantizeCases: readonly OpCase[] = [
   ...ROWS_COLS.flatMap(([rows, cols]) => [
     quantizeCase('', { rows, cols, fill: normal(cols, 3) }),
-    quantizeCase('', { rows, cols, fill: whole(cols), residual: whole(rows), weight: normal(7) }),
+    quantizeCase('', { rows, cols, fill: whole(cols), weight: normal(7) }),
     quantizeCase('', {
       rows,
       cols,
@@ -89,7 +84,6 @@ export const bitnetQuantizeCases: readonly OpCase[] = [
     }),
   ]),
   quantizeCase('', { rows: 3, cols: 33, fill: normal(1), weight: normal(2) }),
-  quantizeCase('', { rows: 3, cols: 33, fill: whole(1), residual: whole(2) }),
   quantizeCase('', { rows: 3, cols: 200, fill: normal(1), up: normal(2), rowStride: 400 }),
   quantizeCase('', {
     rows: 4,

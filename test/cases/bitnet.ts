@@ -58,6 +58,7 @@ export function linearBitnetCase(shape: LinearShape): OpCase {
       weight: input('u8', [n, bitnetRowBytes(k)], { kind: 'values', values: [...packed] }),
       weight_scales: input('f32', [n], scale ?? normal(n, 0.1)),
       bias: bias ? input('weight', [n], normal(n, 2)) : null,
+      residual: null,
       out: {
         ...output(shape.wide || scale === UNIT ? 'f32' : 'hidden', [m, n]),
         ...(rowStride && { rowStride }),

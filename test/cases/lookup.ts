@@ -21,6 +21,7 @@ const embedding: OpCase[] = [1, 33, 64].flatMap((width) =>
       tensors: {
         ids: input('i32', [8], IDS),
         table: input('weight', [10, width], normal(width)),
+        scales: null,
         out: accumulate
           ? update('hidden', [8, width], normal(width + 1))
           : { ...output('hidden', [8, width]), access: 'update' as const },
@@ -29,6 +30,23 @@ const embedding: OpCase[] = [1, 33, 64].flatMap((width) =>
       hidden: FLOATS,
     })),
   ),
+);
+
+const codedEmbedding: OpCase[] = [1, 33, 64].flatMap((width) =>
+  [0, 1].map((accumulate) => ({
+    name: `embedding of ${width} codes, accumulate ${accumulate}`,
+    op: 'embedding',
+    tensors: {
+      ids: input('i32', [8], IDS),
+      table: input('i8', [16, width + 15], integers(width, -127, 127)),
+      scales: input('f32', [10], normal(width, 3)),
+      out: accumulate
+        ? update('hidden', [8, width], normal(width + 1))
+        : { ...output('hidden', [8, width]), access: 'update' as const },
+    },
+    attrs: { offset: 1, accumulate },
+    hidden: FLOATS,
+  })),
 );
 
 const gatherRows: OpCase[] = (['f32', 'f16', 'bf16', 'i8', 'u8', 'i32', 'i64'] as DType[]).map(
@@ -101,6 +119,7 @@ const decodeAdvance: OpCase[] = [1, 4, 64].map((pageSize) => ({
 
 export const lookupCases: readonly OpCase[] = [
   ...embedding,
+  ...codedEmbedding,
   ...gatherRows,
   ...gatherColumns,
   ...tokenNll,

@@ -63,6 +63,25 @@ export function bitnetSuite(name: DeviceName, hidden: DType): void {
     });
   });
 
+  test.each([1, 3, 9, 40, 300])('%i rows are added to a residual in place', (m) => {
+    const [n, k] = [136, 200];
+    device.scope(() => {
+      const codes = device.from(
+        'u8',
+        [n, ops.bitnetRowBytes(k)],
+        packTernary(ternaryMatrix(1, n, k), k),
+      );
+      const scales = ops.fillRandom(device.empty('f32', [n]), 2);
+      const x = ops.fillRandom(device.empty(hidden, [m, k]), 3);
+      const residual = ops.fillRandom(device.empty(hidden, [m, n]), 4);
+      const weight = { codes, scales };
+      const apart = numbersOf(ops.bitLinear(x, weight, {}, { residual }));
+      expect(apart).not.toEqual(numbersOf(residual));
+      ops.bitLinear(x, weight, {}, { residual, into: residual });
+      expect(numbersOf(residual)).toEqual(apart);
+    });
+  });
+
   test('a weight and its input, worked by hand', () => {
     device.scope(() => {
       const w = tensorOf(device, hidden, [1, 4], [0.125, -0.5, 0.375, 0]);
@@ -110,11 +129,7 @@ export function bitnetSuite(name: DeviceName, hidden: DType): void {
       const run = (tensors: object, attrs: number[]) => {
         const all = { x, codes: input.codes, scales: input.scales, sums: input.sums, ...tensors };
         const { codes, scales, sums } = all;
-        device.run(
-          'bitnet_quantize',
-          [x, undefined, undefined, undefined, codes, scales, sums],
-          attrs,
-        );
+        device.run('bitnet_quantize', [x, undefined, undefined, codes, scales, sums], attrs);
       };
       if (op === 'bitnet_quantize') {
         expect(() => run({ codes: device.empty('i8', [2, 70]) }, [0, 0])).toThrow(/codes/);

@@ -24,6 +24,7 @@ import {
   sampleFolder,
 } from '../support/golden';
 import { fromBfloat16, fromHalf } from '../support/half';
+import { encode } from '../support/host-tensor';
 import { normals, numbersOf, tensorOf } from '../support/tensors';
 
 const folders = new Folders();
@@ -274,12 +275,35 @@ describe('what is saved', () => {
     const source = await written();
     const head = { method: 'bitnet', lmHead: 'int8' } as const;
     await using model = await open(source, head);
-    expect(model.transformer.modules.at(-1)?.method).toBe('llm.int8');
+    const { modules, parameters } = model.transformer;
+    expect(modules.at(-1)?.method).toBe('llm.int8');
+    // One table for both.
+    expect(modules[0]?.bytes).toBe(0);
+    await using plain = await open(source);
+    expect(parameters).toBe(plain.transformer.parameters);
     await model.savePretrained(out);
     expect(readTensors(join(out, 'model.safetensors')).has('lm_head.SCB')).toBe(true);
     await using again = await open(out);
     expect(await logitsOf(again)).toEqual(await logitsOf(model));
     expect(relativeError(await logitsOf(model), await logitsIn(source))).toBeLessThan(0.02);
+  });
+
+  test('an int8 head beside an embedding of its own', async () => {
+    const shape = [71, 48];
+    const data = encode(normals(71 * 48, 50), 'bf16');
+    const source = await written({
+      config: { tie_word_embeddings: false },
+      instead: [{ name: 'lm_head.weight', dtype: 'bf16', shape, data }],
+    });
+    await using model = await open(source, { method: 'bitnet', lmHead: 'int8' });
+    expect(model.transformer.modules[0]?.bytes).toBe(2 * 71 * 48);
+    await using plain = await open(source);
+    const embedded = ({ device, transformer }: CausalLanguageModel) => {
+      const ids = device.from('i32', [3], Int32Array.of(5, 70, 0));
+      return numbersOf(transformer.embed({ ids, positions: ids }));
+    };
+    expect(embedded(model)).toEqual(embedded(plain));
+    expect(relativeError(await logitsOf(model), await logitsOf(plain))).toBeLessThan(0.02);
   });
 });
 

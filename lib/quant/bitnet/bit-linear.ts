@@ -13,7 +13,7 @@ import {
 import type { ModuleContext, StoredTensor } from '../../nn/module';
 import { Parameter } from '../../nn/parameter';
 import { type PartProduct, sideBySide } from '../../nn/side-by-side';
-import { type BitnetQuantizeOptions, bitLinear } from '../../ops';
+import { type BitLinearOptions, type BitnetQuantizeOptions, bitLinear } from '../../ops';
 import type { Tensor } from '../../tensor';
 import type { BitnetCheckpointConfig } from './checkpoint-config';
 import { checkPart } from './stored-form';
@@ -73,7 +73,7 @@ export class BitLinear implements LinearModule {
     return this.forwardFrom({ x }, options);
   }
 
-  /** Gated unit, residual sum, norm, quantization and product are one call. */
+  /** Gated unit, norm, quantization and product are one call. */
   forwardFrom(input: LinearInput, options: LinearOptions = {}): Tensor {
     const [first, ...others] = this.#stacks as [Stack, ...Stack[]];
     if (others.length === 0) {
@@ -87,6 +87,13 @@ export class BitLinear implements LinearModule {
       }),
     );
     return sideBySide(x, products, options);
+  }
+
+  /** The product's kernel does the sum. */
+  addFrom(input: LinearInput, residual: Tensor): void {
+    const [only, other] = this.#stacks as [Stack, Stack | undefined];
+    if (other) throw new FewbitError('ERR_FEWBIT_STATE', `${this.name} has several outputs`);
+    this.multiply(input, only, { residual, into: residual });
   }
 
   /** What ternarizing lost of each layer that was loaded from full precision: see `LoadedPart`. */
@@ -123,11 +130,7 @@ export class BitLinear implements LinearModule {
     return this.#stacks.flatMap(({ norm }) => (norm ? [norm.gain] : []));
   }
 
-  private multiply(
-    input: LinearInput,
-    stack: Stack,
-    options: LinearOptions & { into?: Tensor },
-  ): Tensor {
+  private multiply(input: LinearInput, stack: Stack, options: BitLinearOptions): Tensor {
     const { x, steps } = fused(input, stack);
     return bitLinear(x, this.loaded(stack).weight, steps, options);
   }
@@ -159,7 +162,7 @@ function fused(
 ): { x: Tensor; steps: BitnetQuantizeOptions } {
   const { x, gated, residual, norm } = input;
   const gain = own && { weight: own.gain.tensor, eps: own.eps };
-  const isFusable = norm ? norm.rms && !gain && !(gated && residual) : true;
+  const isFusable = norm ? norm.rms && !gain && !residual : true;
   if (!isFusable) return { x: computed(input), steps: { norm: gain } };
-  return { x, steps: { gated, residual, norm: gain ?? norm?.rms } };
+  return { x, steps: { gated, norm: gain ?? norm?.rms } };
 }

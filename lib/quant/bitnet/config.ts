@@ -20,7 +20,8 @@ export class BitnetConfig {
   readonly skipModules: readonly string[];
   /**
    * The output projection: `16-bit` (the default, as trained), or `int8` with a scale per row and
-   * per input, which halves the bytes that a token reads of it.
+   * per input, which halves the bytes that a token reads of it. A tied embedding is then int8 too.
+   * Costs 0.04% in perplexity on `sample-bitnet` (head alone: 0.01%).
    */
   readonly lmHead: '16-bit' | 'int8';
 

@@ -119,7 +119,7 @@ export class LinearInt8 implements LinearModule {
     ]);
   }
 
-  private get weight(): Int8Weight {
+  protected get weight(): Int8Weight {
     return whenLoaded(this.spec, this.#weight);
   }
 }

@@ -26,6 +26,5 @@ export const bitLinear: Reference = (inputs, { gate, eps, activation }) => {
     { ...others, ...filled, ...(weight && { weight }) },
     { activation: activation as number },
   );
-  const { residual } = quantized;
-  return { ...(residual && { residual }), out: out as Float64Array };
+  return { out: out as Float64Array };
 };

@@ -1,6 +1,6 @@
 import { packTernary, unpackTernary } from '../bitnet';
 import { roundEven } from '../half';
-import { dot, fromRows, given, type Inputs, type Reference, rowOf, sizeOf } from './types';
+import { dot, given, type Inputs, type Reference, rowOf, sizeOf } from './types';
 
 // Jest looks globals up through its sandbox, which is slow in a loop.
 const { abs, exp, fround: round32, max, min, sqrt } = Math;
@@ -13,21 +13,18 @@ const GATES: readonly ((value: number) => number)[] = [
 
 /** The row that is normalised: fp32 to the bit, but for silu, which no two programs agree on. */
 function rowBefore(inputs: Inputs, row: number, activation: number): Float64Array {
-  const { up, residual } = inputs;
+  const { up } = inputs;
   const x = rowOf(given(inputs, 'x'), row);
   const gate = GATES[activation] as (value: number) => number;
-  if (up) {
-    const other = rowOf(up, row);
-    return x.map((value, k) => round32(gate(value) * (other[k] as number)));
-  }
-  const before = residual && rowOf(residual, row);
-  return before ? x.map((value, k) => round32(value + (before[k] as number))) : x;
+  if (!up) return x;
+  const other = rowOf(up, row);
+  return x.map((value, k) => round32(gate(value) * (other[k] as number)));
 }
 
 /** Codes follow the fp32 arithmetic of the declaration to the bit. */
 export const bitnetQuantize: Reference = (inputs, attrs) => {
   const { activation, eps } = attrs as { activation: number; eps: number };
-  const { residual, weight } = inputs;
+  const { weight } = inputs;
   const [rows, cols] = sizeOf(given(inputs, 'x'));
   const [height, width] = sizeOf(given(inputs, 'codes'));
   const codes = given(inputs, 'codes').data.slice();
@@ -50,7 +47,7 @@ export const bitnetQuantize: Reference = (inputs, attrs) => {
     scales[row] = finite ? largest / (127 * root) : Number.NaN;
     sums[row] = own.reduce((sum, code) => sum + code, 0);
   }
-  return { ...(residual && { residual: fromRows(values) }), codes, scales, sums };
+  return { codes, scales, sums };
 };
 
 export const linearBitnet: Reference = (inputs, { activation }) => {
@@ -69,7 +66,8 @@ export const linearBitnet: Reference = (inputs, { activation }) => {
       for (let k = 0; k < depth; k++) sum += (row[k] as number) * (ternary[begin + k] as number);
       const y = sum * (scales[i] as number) * (weightScales[j] as number);
       const value = y + (inputs.bias?.data[j] ?? 0);
-      out[i * n + j] = activation && value < 0 ? 0 : value;
+      const active = activation && value < 0 ? 0 : value;
+      out[i * n + j] = active + (inputs.residual?.data[i * n + j] ?? 0);
     }
   }
   return { out };

@@ -4,12 +4,15 @@ import { fromRows, given, type Reference, rowOf, sizeOf } from './types';
 export const embedding: Reference = (inputs, { offset, accumulate }) => {
   const table = given(inputs, 'table');
   const out = given(inputs, 'out');
-  const [entries, width] = sizeOf(table);
+  const { scales } = inputs;
+  const [, width] = sizeOf(out);
+  const entries = scales ? scales.data.length : sizeOf(table)[0];
   const rows = Array.from(given(inputs, 'ids').data, (id, t) => {
     const before = accumulate ? rowOf(out, t) : new Float64Array(width);
     const entry = id + (offset as number);
     if (id < 0 || entry >= entries) return before;
-    return before.map((value, i) => value + (rowOf(table, entry)[i] as number));
+    const step = scales ? (scales.data[entry] as number) / 127 : 1;
+    return before.map((value, i) => value + (rowOf(table, entry)[i] as number) * step);
   });
   return { out: fromRows(rows) };
 };
