@@ -3,6 +3,7 @@
 // Lanes are named as in the PTX manual: lane = 4 * group + member.
 #pragma once
 
+#include "../common/async_copy.cuh"
 #include "../common/convert.cuh"
 #include "../common/mma.cuh"
 #include "../common/reduce.cuh"
@@ -50,13 +51,6 @@ __device__ __forceinline__ void copy_async(uint32_t shared_address, const void* 
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_address),
                "l"(from), "r"(read ? 16 : 0)
                : "memory");
-}
-__device__ __forceinline__ void commit_copies() {
-  asm volatile("cp.async.commit_group;" ::: "memory");
-}
-template <int Pending>
-__device__ __forceinline__ void wait_copies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
 // Until the oldest of one or two groups of copies is complete.

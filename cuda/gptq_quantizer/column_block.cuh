@@ -3,8 +3,8 @@
 #pragma once
 
 #include "../../src/ops/gptq_quantize.h"
+#include "../common/async_copy.cuh"
 #include "../common/launch.h"
-#include "async_copy.cuh"
 #include "grid.cuh"
 
 namespace fewbit::cuda::gptq_quantizer {

@@ -2,10 +2,10 @@
 // diagonal are computed, half of the work, and written to both sides.
 #pragma once
 
+#include "../common/async_copy.cuh"
 #include "../common/convert.cuh"
 #include "../common/launch.h"
 #include "../common/mma.cuh"
-#include "async_copy.cuh"
 #include "triangle.cuh"
 
 namespace fewbit::cuda::gptq_quantizer {

@@ -3,8 +3,8 @@
 // both round alike.
 #pragma once
 
+#include "../common/async_copy.cuh"
 #include "../common/convert.cuh"
-#include "async_copy.cuh"
 #include "column_block.cuh"
 
 namespace fewbit::cuda::gptq_quantizer {

@@ -3,7 +3,7 @@
 
 #include <cuda_runtime.h>
 
-#include "async_copy.cuh"
+#include "../common/async_copy.cuh"
 
 namespace fewbit::cuda::gptq_quantizer {
 

@@ -70,7 +70,7 @@ struct alignas(16) KeyRing {
     }
     init();
 #else
-    attention::wait_copies<0>();
+    wait_copies<0>();
     __syncwarp();
 #endif
   }
@@ -140,7 +140,7 @@ struct alignas(16) KeyRing {
       copy(to.key_scales + block * kBlockKeys, problem.key_scales + row, kScaleBytes);
       copy(to.value_scales + block * kBlockKeys, problem.value_scales + row, kScaleBytes);
     }
-    attention::commit_copies();
+    commit_copies();
 #endif
   }
 
@@ -149,7 +149,7 @@ struct alignas(16) KeyRing {
 #if __CUDA_ARCH__ >= 900
     hopper::wait(full[stage], round & 1);
 #else
-    attention::wait_copies<Stages - 1>();
+    wait_copies<Stages - 1>();
     __syncwarp();
 #endif
   }

@@ -3,27 +3,17 @@ import type { Tokenizer } from '../checkpoint/tokenizer';
 import type { Device } from '../device';
 import {
   Engine,
-  type EngineOptions,
   type ForwardResult,
   type Generation,
   type GenerationOptions,
   type GenerationResult,
 } from '../engine';
 import type { Transformer } from '../models/transformer';
-import type { QuantizationMethod } from '../quant';
+import type { LoadedParts } from './loaded-parts';
 import { type SaveOptions, saveModel } from './save';
 
 /** A tokenizer as generation needs it. */
 export type TokenizerLike = Pick<Tokenizer, 'encode' | 'streamDecoder'>;
-
-/** What belongs to a loaded model. @internal */
-export interface LoadedParts {
-  transformer: Transformer;
-  methods: readonly QuantizationMethod[];
-  engine: EngineOptions;
-  /** Folder that the checkpoint came from, and its config.json; absent for random weights. */
-  origin?: { folder: string; rawConfig: Readonly<Record<string, unknown>> };
-}
 
 /**
  * A language model that is loaded and ready. All requests to it share one engine, whose cache is

@@ -7,7 +7,7 @@ import { OptionsError, UnsupportedError } from '../errors';
 import type { StoredTensor } from '../nn/module';
 import { LinearInt8 } from '../quant/llm-int8';
 import { elementsOf, sizeOf } from '../tensor';
-import type { LoadedParts } from './model';
+import type { LoadedParts } from './loaded-parts';
 
 /** 16-bit copies of weight columns, beside an 8-bit checkpoint; other programs can do without. */
 export const OUTLIER_COLUMNS_FILE = 'fewbit_outlier_columns.safetensors';

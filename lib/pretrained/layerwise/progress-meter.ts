@@ -1,15 +1,22 @@
 import type { Plan, Target } from './plan';
 import type { LayerReport, OnLayerwiseProgress } from './progress';
-import type { Recipe } from './recipe';
 import type { FinishedStage } from './work-folder';
 
 /** Damping comes back rounded to fp32. */
 const DAMP_TOLERANCE = 1e-6;
 
+/** What the meter knows of a method. */
+interface MeteredRecipe {
+  /** Whether it needs windows. */
+  readonly calibrates: boolean;
+  /** Damping of Hessians that was asked for. */
+  readonly damp: number;
+}
+
 /** Counts what is done, estimates what is left, and tells whoever listens. */
 export class ProgressMeter {
   readonly #onProgress: OnLayerwiseProgress | undefined;
-  readonly #recipe: Recipe;
+  readonly #recipe: MeteredRecipe;
   readonly #total: number;
   /** When the work began that this process has to do. */
   #start = performance.now();
@@ -21,7 +28,7 @@ export class ProgressMeter {
   #rate = 0;
 
   constructor(
-    recipe: Recipe,
+    recipe: MeteredRecipe,
     { stages }: Plan,
     finished: readonly (FinishedStage | undefined)[],
     onProgress: OnLayerwiseProgress | undefined,

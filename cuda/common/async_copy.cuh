@@ -1,9 +1,9 @@
-// Copies from global to shared memory in the background.
+// Copies from global to shared memory in the background, by the threads themselves (sm_80 and later).
 #pragma once
 
 #include <cstdint>
 
-namespace fewbit::cuda::gptq_quantizer {
+namespace fewbit::cuda {
 
 // Bytes (4, 8 or 16, both addresses multiples of it); zeros instead when from is not to be read.
 template <int Bytes>
@@ -30,4 +30,4 @@ __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
-}  // namespace fewbit::cuda::gptq_quantizer
+}  // namespace fewbit::cuda
