@@ -8,6 +8,8 @@ import type { Module, ModuleContext, StoredTensor } from './module';
 export interface CacheWidths {
   readonly bits: KvBits;
   readonly queryBits?: QueryBits;
+  /** Tokens of the longest window that the grids were calibrated with, where the checkpoint says it. */
+  readonly calibratedLength?: number;
 }
 
 export interface AttentionShape {
