@@ -9,8 +9,9 @@
  *     [--ids FILE] [--windows N] [--device auto] [--json]
  *
  * `balanced` and `kmeans` are RPTQ with clusters of equal and of any size. `tensor` rounds each
- * activation onto one static grid, `token` each of its rows onto one of its own, both with weights
- * quantized as in W4A16 and queries in 16 bits. Perplexity is that of windows of 512 ids.
+ * activation onto one static grid, `token` each of its rows onto one of its own (queries, keys and values:
+ * those of each head), both at the configuration's bits and with weights that GPTQ quantizes to 4 in
+ * groups of their columns as they are. Perplexity is that of windows of 512 ids.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -70,8 +71,8 @@ const { values } = parseArgs({
 const WINDOW = 512;
 /** Windows that show the naive method the span of each activation. */
 const NAIVE_WINDOWS = 16;
-/** Whose weights the naive methods run on. */
-const WEIGHTS = 'W4A16';
+/** Whose weights the naive methods run on, by their bits; those of 16 are the model's own. */
+const WEIGHTS = { 4: 'W4A16', 3: 'W3A3KV' } as const;
 const device = values.device as DeviceName;
 const limit = values.windows === undefined ? undefined : Number(values.windows);
 const configs = values.config.split(',') as RptqConfigName[];
@@ -141,17 +142,17 @@ async function rptq(folder: string, ids: Uint16Array, title: string, report: Rep
 
 async function naive(folder: string, ids: Uint16Array, title: string, report: Report) {
   const wanted = methods.filter((name) => name === 'tensor' || name === 'token');
-  // The others quantize the cache alone, or nothing.
-  const rounded = configs.filter((name) => RPTQ_CONFIGS[name].inner < 16);
-  if (wanted.length === 0 || rounded.length === 0) return;
+  if (wanted.length === 0) return;
   const tokenizer = () => AutoTokenizer.fromPretrained(folder);
   const { windows } = await calibrationWindows(calibration.dataset, tokenizer, calibration);
   const options = { window: WINDOW, limit, calibration: windows.slice(0, NAIVE_WINDOWS) };
-  await withQuantizedCopy(
-    folder,
-    { method: 'rptq', config: WEIGHTS },
-    { calibration, device, onLayer: () => progress(`${title}, weights for naive rounding`) },
-    (copy) =>
+  for (const bits of [16, 4, 3] as const) {
+    // Those whose inputs and cache keep 16 bits round nothing.
+    const rounded = configs.filter((name) => {
+      const { weights, norm, cache } = RPTQ_CONFIGS[name];
+      return weights === bits && (norm < 16 || cache < 16);
+    });
+    const measureAll = (copy: string): Promise<void> =>
       withModel(copy, async (model) => {
         for (const config of rounded) {
           for (const by of wanted) {
@@ -160,8 +161,19 @@ async function naive(folder: string, ids: Uint16Array, title: string, report: Re
             report(config, await naivePerplexity(model, ids, { ...options, by, widths }), by);
           }
         }
-      }),
-  );
+      });
+    if (rounded.length === 0) continue;
+    if (bits === 16) {
+      await measureAll(folder);
+      continue;
+    }
+    await withQuantizedCopy(
+      folder,
+      { method: 'rptq', config: WEIGHTS[bits], equalize: false },
+      { calibration, device, onLayer: () => progress(`${title}, weights for naive rounding`) },
+      measureAll,
+    );
+  }
 }
 
 async function evaluate(model: string, variant: string, ids: Uint16Array): Promise<Result[]> {

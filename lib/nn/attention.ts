@@ -67,11 +67,14 @@ export class Attention implements Module {
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    inputs: Omit<AttentionInputs, 'cache' | 'scale'> & { cache: LayerCache; decode: boolean },
+    inputs: Omit<AttentionInputs, 'cache' | 'scale' | 'onAppended'> & {
+      cache: LayerCache;
+      decode: boolean;
+    },
   ): Tensor {
-    const out = attend(q, k, v, { ...inputs, scale: this.#scale });
-    this.#context.onAttention?.(this.name, q, inputs.cache);
-    return out;
+    const hook = this.#context.onAttention;
+    const onAppended = hook && ((rotated: Tensor) => hook(this.name, rotated, inputs.cache));
+    return attend(q, k, v, { ...inputs, scale: this.#scale, onAppended });
   }
 
   /** @throws CheckpointError for grids that are missing, of another shape, or not positive */
