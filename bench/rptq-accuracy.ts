@@ -4,14 +4,14 @@
  * of them with outlier channels.
  *
  *   node dist/bench/rptq-accuracy.js [--model samples/sample-opt,samples/sample-llama]
- *     [--variant plain,outlier] [--config W4A16,W4A8,...] [--method balanced,kmeans,tensor,token]
+ *     [--variant plain,outlier] [--config W4A16,W4A8,...] [--method paper,balanced,kmeans,tensor,token]
  *     [--calibration FILE|wikitext2|c4|ptb] [--samples 128] [--seqlen 512] [--seed 0]
  *     [--ids FILE] [--windows N] [--device auto] [--json]
  *
- * `balanced` and `kmeans` are RPTQ with clusters of equal and of any size. `tensor` rounds each
- * activation onto one static grid, `token` each of its rows onto one of its own (queries, keys and values:
- * those of each head), both at the configuration's bits and with weights that GPTQ quantizes to 4 in
- * groups of their columns as they are. Perplexity is that of windows of 512 ids.
+ * `balanced` and `kmeans` are RPTQ with clusters of equal and of any size, `paper` without what the paper
+ * does not have. `tensor` rounds each activation onto one static grid, `token` each of its rows onto one of
+ * its own (queries, keys and values: those of each head), both at the configuration's bits and on weights
+ * that are quantized as for RPTQ, but for `equalize`. Perplexity is that of windows of 512 ids.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -27,6 +27,7 @@ import {
   perplexity,
   RPTQ_CONFIGS,
   type RptqConfigName,
+  type RptqOptions,
   writeOutlierVariant,
 } from 'fewbit';
 import { type Calibration, withQuantizedCopy } from './support/quantized-copy';
@@ -40,7 +41,14 @@ import {
 } from './support/sample-files';
 import { type Column, markdownTable } from './support/table';
 
-type Method = 'balanced' | 'kmeans' | 'tensor' | 'token';
+type Method = keyof typeof RPTQ_METHODS | 'tensor' | 'token';
+
+/** What sets them apart from the defaults. */
+const RPTQ_METHODS = {
+  paper: { metric: 'ema_minmax', cacheClusters: 4, keyFeedback: false, equalize: false },
+  balanced: { clusterSizes: 'balanced' },
+  kmeans: {},
+} as const satisfies Record<string, RptqOptions>;
 
 interface Result {
   model: string;
@@ -56,7 +64,7 @@ const { values } = parseArgs({
     model: { type: 'string', default: SAMPLE_MODELS.join(',') },
     variant: { type: 'string', default: 'plain,outlier' },
     config: { type: 'string', default: Object.keys(RPTQ_CONFIGS).join(',') },
-    method: { type: 'string', default: 'balanced,kmeans,tensor,token' },
+    method: { type: 'string', default: 'paper,balanced,kmeans,tensor,token' },
     calibration: { type: 'string', default: join(SAMPLE_TEXT, 'calibration.txt') },
     samples: { type: 'string', default: '128' },
     seqlen: { type: 'string', default: '512' },
@@ -122,18 +130,20 @@ async function withVariant<T>(
 type Report = (config: Result['config'], perplexity: number, method?: Method) => void;
 
 async function rptq(folder: string, ids: Uint16Array, title: string, report: Report) {
-  for (const clusterSizes of methods.filter((name) => name === 'balanced' || name === 'kmeans')) {
+  for (const method of methods) {
+    const options = method in RPTQ_METHODS && RPTQ_METHODS[method as keyof typeof RPTQ_METHODS];
+    if (!options) continue;
     for (const config of configs) {
-      const name = `${title}, ${config}, ${clusterSizes}`;
+      const name = `${title}, ${config}, ${method}`;
       const onLayer = (done: number, total: number): void =>
         progress(`${name}, layer ${done} of ${total}`);
       await withQuantizedCopy(
         folder,
-        { method: 'rptq', config, clusterSizes },
+        { ...options, method: 'rptq', config },
         { calibration, device, onLayer },
         async (copy) => {
           progress(`${name}, evaluation`);
-          report(config, await measure(copy, ids), clusterSizes);
+          report(config, await measure(copy, ids), method);
         },
       );
     }
@@ -203,6 +213,7 @@ async function evaluate(model: string, variant: string, ids: Uint16Array): Promi
 }
 
 const TITLES: Record<Method, string> = {
+  paper: 'RPTQ, as in the paper',
   balanced: 'RPTQ, equal clusters',
   kmeans: 'RPTQ, clusters of KMeans',
   tensor: 'naive, by tensor',
