@@ -4,13 +4,14 @@
  * of them with outlier channels.
  *
  *   node dist/bench/rptq-accuracy.js [--model samples/sample-opt,samples/sample-llama]
- *     [--variant plain,outlier] [--config W4A16,W4A8,...] [--method balanced,kmeans,tensor,token]
+ *     [--variant plain,outlier] [--config W4A16,W4A8,...] [--method paper,balanced,kmeans,tensor,token]
  *     [--calibration FILE|wikitext2|c4|ptb] [--samples 128] [--seqlen 512] [--seed 0]
  *     [--ids FILE] [--windows N] [--device auto] [--json]
  *
- * `balanced` and `kmeans` are RPTQ with clusters of equal and of any size. `tensor` rounds each
- * activation onto one static grid, `token` each of its rows onto one of its own, both with weights
- * quantized as in W4A16 and queries in 16 bits. Perplexity is that of windows of 512 ids.
+ * `balanced` and `kmeans` are RPTQ with clusters of equal and of any size, `paper` without what the paper
+ * does not have. `tensor` rounds each activation onto one static grid, `token` each of its rows onto one of
+ * its own (queries, keys and values: those of each head), both at the configuration's bits and on weights
+ * that are quantized as for RPTQ, but for `equalize`. Perplexity is that of windows of 512 ids.
  */
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -23,6 +24,7 @@ import {
   perplexity,
   RPTQ_CONFIGS,
   type RptqConfigName,
+  type RptqOptions,
   writeOutlierVariant,
 } from 'fewbit';
 import { ACCURACY_OPTIONS, accuracySetup, WINDOW } from './support/accuracy-options';
@@ -31,7 +33,14 @@ import { checkSamples, progress, readIds, signedPercent } from './support/sample
 import { type Column, markdownTable } from './support/table';
 import { withTemporaryFolder } from './support/temporary-folder';
 
-type Method = 'balanced' | 'kmeans' | 'tensor' | 'token';
+type Method = keyof typeof RPTQ_METHODS | 'tensor' | 'token';
+
+/** What sets them apart from the defaults. */
+const RPTQ_METHODS = {
+  paper: { metric: 'ema_minmax', cacheClusters: 4, keyFeedback: false, equalize: false },
+  balanced: { clusterSizes: 'balanced' },
+  kmeans: {},
+} as const satisfies Record<string, RptqOptions>;
 
 interface Result {
   model: string;
@@ -47,14 +56,14 @@ const { values } = parseArgs({
     ...ACCURACY_OPTIONS,
     variant: { type: 'string', default: 'plain,outlier' },
     config: { type: 'string', default: Object.keys(RPTQ_CONFIGS).join(',') },
-    method: { type: 'string', default: 'balanced,kmeans,tensor,token' },
+    method: { type: 'string', default: 'paper,balanced,kmeans,tensor,token' },
   },
 });
 
 /** Windows that show the naive method the span of each activation. */
 const NAIVE_WINDOWS = 16;
-/** Whose weights the naive methods run on. */
-const WEIGHTS = 'W4A16';
+/** Whose weights the naive methods run on, by their bits; those of 16 are the model's own. */
+const WEIGHTS = { 4: 'W4A16', 3: 'W3A3KV' } as const;
 const { device, limit, calibration } = accuracySetup(values);
 const configs = values.config.split(',') as RptqConfigName[];
 const methods = values.method.split(',') as Method[];
@@ -94,18 +103,20 @@ async function withVariant<T>(
 type Report = (config: Result['config'], perplexity: number, method?: Method) => void;
 
 async function rptq(folder: string, ids: Uint16Array, title: string, report: Report) {
-  for (const clusterSizes of methods.filter((name) => name === 'balanced' || name === 'kmeans')) {
+  for (const method of methods) {
+    const options = method in RPTQ_METHODS && RPTQ_METHODS[method as keyof typeof RPTQ_METHODS];
+    if (!options) continue;
     for (const config of configs) {
-      const name = `${title}, ${config}, ${clusterSizes}`;
+      const name = `${title}, ${config}, ${method}`;
       const onLayer = (done: number, total: number): void =>
         progress(`${name}, layer ${done} of ${total}`);
       await withQuantizedCopy(
         folder,
-        { method: 'rptq', config, clusterSizes },
+        { ...options, method: 'rptq', config },
         { calibration, device, onLayer },
         async (copy) => {
           progress(`${name}, evaluation`);
-          report(config, await measure(copy, ids), clusterSizes);
+          report(config, await measure(copy, ids), method);
         },
       );
     }
@@ -114,17 +125,17 @@ async function rptq(folder: string, ids: Uint16Array, title: string, report: Rep
 
 async function naive(folder: string, ids: Uint16Array, title: string, report: Report) {
   const wanted = methods.filter((name) => name === 'tensor' || name === 'token');
-  // The others quantize the cache alone, or nothing.
-  const rounded = configs.filter((name) => RPTQ_CONFIGS[name].inner < 16);
-  if (wanted.length === 0 || rounded.length === 0) return;
+  if (wanted.length === 0) return;
   const tokenizer = () => AutoTokenizer.fromPretrained(folder);
   const { windows } = await calibrationWindows(calibration.dataset, tokenizer, calibration);
   const options = { window: WINDOW, limit, calibration: windows.slice(0, NAIVE_WINDOWS) };
-  await withQuantizedCopy(
-    folder,
-    { method: 'rptq', config: WEIGHTS },
-    { calibration, device, onLayer: () => progress(`${title}, weights for naive rounding`) },
-    (copy) =>
+  for (const bits of [16, 4, 3] as const) {
+    // Those whose inputs and cache keep 16 bits round nothing.
+    const rounded = configs.filter((name) => {
+      const { weights, norm, cache } = RPTQ_CONFIGS[name];
+      return weights === bits && (norm < 16 || cache < 16);
+    });
+    const measureAll = (copy: string): Promise<void> =>
       withModel(copy, async (model) => {
         for (const config of rounded) {
           for (const by of wanted) {
@@ -133,8 +144,19 @@ async function naive(folder: string, ids: Uint16Array, title: string, report: Re
             report(config, await naivePerplexity(model, ids, { ...options, by, widths }), by);
           }
         }
-      }),
-  );
+      });
+    if (rounded.length === 0) continue;
+    if (bits === 16) {
+      await measureAll(folder);
+      continue;
+    }
+    await withQuantizedCopy(
+      folder,
+      { method: 'rptq', config: WEIGHTS[bits], equalize: false },
+      { calibration, device, onLayer: () => progress(`${title}, weights for naive rounding`) },
+      measureAll,
+    );
+  }
 }
 
 async function evaluate(model: string, variant: string, ids: Uint16Array): Promise<Result[]> {
@@ -164,6 +186,7 @@ async function evaluate(model: string, variant: string, ids: Uint16Array): Promi
 }
 
 const TITLES: Record<Method, string> = {
+  paper: 'RPTQ, as in the paper',
   balanced: 'RPTQ, equal clusters',
   kmeans: 'RPTQ, clusters of KMeans',
   tensor: 'naive, by tensor',

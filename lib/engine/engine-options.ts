@@ -11,6 +11,8 @@ export interface KvGrids {
   readonly layers: readonly CacheGrids[];
   /** Bits that queries are rounded to, in layers with a grid for them. */
   readonly queryBits?: QueryBits;
+  /** Tokens of the longest window that they were calibrated with; beyond it, there is a warning. */
+  readonly calibratedLength?: number;
 }
 
 /** Sizes of an engine. All memory of the cache is taken when the engine is made. */
@@ -103,7 +105,7 @@ function cacheShapeOf(model: CausalLM, { kvBits, kvGrids }: EngineOptions): Cach
 
 function withGrids(
   shape: CacheShape,
-  { bits, layers, queryBits }: KvGrids,
+  { bits, layers, queryBits, calibratedLength }: KvGrids,
   kvBits: EngineOptions['kvBits'] = bits,
 ): CacheShape {
   if (kvBits !== bits) {
@@ -122,11 +124,13 @@ function withGrids(
       `kvGrids are of another model: this one has ${shape.layers} layers of ${size} values each`,
     );
   }
-  if (queryBits === undefined) return { ...shape, bits, grids: layers };
+  const length = calibratedLength === undefined ? {} : { calibratedLength };
+  const coded = { ...shape, bits, grids: layers, ...length };
+  if (queryBits === undefined) return coded;
   if (!QUERY_BITS.includes(queryBits)) {
     throw new OptionsError(`queryBits must be 8 or 4, got ${queryBits}`);
   }
-  return { ...shape, bits, grids: layers, queryBits };
+  return { ...coded, queryBits };
 }
 
 function cachePages(

@@ -2,6 +2,7 @@ import { setImmediate as turnOfEventLoop } from 'node:timers/promises';
 import { DisposedError, OptionsError } from '../errors';
 import type { CausalLM } from '../nn/causal-lm';
 import { BlockManager } from './block-manager';
+import { CalibratedLength } from './calibrated-length';
 import { checkLength, tokenIds } from './checks';
 import { type EngineOptions, type EngineSizes, engineSizes } from './engine-options';
 import type { EngineUsage } from './engine-usage';
@@ -41,6 +42,7 @@ export class Engine {
   readonly #blocks: BlockManager;
   readonly #scheduler: Scheduler;
   readonly #scorer: Scorer;
+  readonly #calibrated: CalibratedLength;
   readonly #requests = new Map<Sequence, Request>();
   /** Called when the memory of a sequence is free. */
   readonly #released = new Map<Sequence, (() => void)[]>();
@@ -55,6 +57,7 @@ export class Engine {
     const { pages, pageSize, maxBatch } = this.sizes;
     this.#runner = new ModelRunner(model, this.sizes);
     this.#blocks = new BlockManager(pages, pageSize);
+    this.#calibrated = new CalibratedLength(this.sizes.cacheShape);
     const { chunkRows, chunkSequences } = this.#runner;
     this.#scheduler = new Scheduler(this.#blocks, { maxBatch, chunkRows, chunkSequences });
     this.#scorer = new Scorer(this.#blocks, this.#runner.score, model.vocabSize);
@@ -87,6 +90,7 @@ export class Engine {
     const { vocabSize } = this.#model;
     const ids = tokenIds('prompt', prompt, vocabSize);
     checkLength('prompt', ids, maxContext);
+    this.#calibrated.check(ids.length);
     const params = samplingParams(options, { vocabSize, eosTokenIds });
     if (params.stop.length > 0 && !tokenizer) {
       throw new OptionsError('stop strings need a tokenizer; use stopTokenIds without one');
@@ -178,6 +182,7 @@ export class Engine {
     return batch.map((ids: ArrayLike<number>, i) => {
       const checked = tokenIds(`${name}[${i}]`, ids, this.#model.vocabSize);
       checkLength(`${name}[${i}]`, checked, longest);
+      this.#calibrated.check(checked.length);
       return checked;
     });
   }
@@ -232,6 +237,7 @@ export class Engine {
     const sequences =
       plan.kind === 'decode' ? plan.sequences : plan.spans.map(({ sequence }) => sequence);
     const tokens = plan.kind === 'decode' ? decode.run(plan.sequences) : prefill.run(plan.spans);
+    for (const { computed } of sequences) this.#calibrated.check(computed);
     const outcome = tokens.then(
       (values) => ({ tokens: values }),
       (error: unknown) => ({ error }),

@@ -7,6 +7,7 @@ import type { CausalLanguageModel } from '../pretrained/model';
 import type { RptqWidths } from '../quant';
 import { codeRange } from '../quant/rptq/affine';
 import { layerPoints } from '../quant/rptq/layer-points';
+import { floatRows } from '../quant/rptq/observed';
 import { EagerScorer } from './eager-scorer';
 import { MeanNll } from './mean-nll';
 import { roundNaively, Span } from './naive-rounding';
@@ -16,11 +17,11 @@ export interface NaiveOptions extends WindowOptions {
   /**
    * `tensor`: one static grid for each activation, from its smallest and largest value in the
    * calibration windows. `token`: every token has a grid of its own, found as it is computed (in the
-   * cache, every token and head).
+   * cache and of queries, every token and head).
    */
   by: 'tensor' | 'token';
-  /** Bits of inputs of linear layers and of the cache, as RPTQ's configurations have them. */
-  widths: Pick<RptqWidths, 'norm' | 'inner' | 'cache'>;
+  /** Bits of inputs of linear layers, of queries and the cache, as RPTQ's configurations have them. */
+  widths: Pick<RptqWidths, 'norm' | 'query' | 'cache' | 'inner'>;
   /** To calibrate `tensor` with. */
   calibration?: readonly (readonly number[])[];
   signal?: AbortSignal | undefined;
@@ -28,7 +29,7 @@ export interface NaiveOptions extends WindowOptions {
 
 /**
  * Perplexity of a model whose activations are rounded as one would without knowing of outlier
- * channels: what RPTQ (arXiv 2304.01089) is compared with. Weights and queries stay as they are. The
+ * channels: what RPTQ (arXiv 2304.01089) is compared with. Weights stay as they are. The
  * model runs op by op on the caller's thread.
  * @throws OptionsError for a model whose layers are not known, or without calibration windows
  */
@@ -48,7 +49,12 @@ export async function naivePerplexity(
   const { context } = transformer;
   context.onLinearInput = ([name], x) => {
     const bits = bitsOf(name as string);
-    if (bits < 16) roundNaively(x, bits, spans?.get(name as string)?.grid(bits));
+    if (bits < 16) roundNaively(x, { bits, grid: spans?.get(name as string)?.grid(bits) });
+  };
+  const { query: bits } = widths;
+  context.onAttention = (name, q) => {
+    const grid = spans?.get(`${name}.query`)?.grid(bits);
+    if (bits < 16) roundNaively(q, { bits, grid, width: shape.headDim });
   };
   try {
     for (const own of splitWindows(ids, { window, limit })) {
@@ -58,11 +64,12 @@ export async function naivePerplexity(
     }
   } finally {
     context.onLinearInput = undefined;
+    context.onAttention = undefined;
   }
   return mean.perplexity;
 }
 
-/** The spans of inputs by the first layer that reads them, and of keys and values. */
+/** The spans of inputs by the first layer that reads them, and of queries, keys and values. */
 async function observe(
   transformer: Transformer,
   windows: readonly (readonly number[])[],
@@ -80,6 +87,7 @@ async function observe(
   context.onLinearInput = ([name], x) => add(name as string, x.readFloats());
   context.onAttention = (name, q, cache) => {
     const tokens = q.shape[0] as number;
+    add(`${name}.query`, floatRows(q));
     add(`${name}.key`, cacheRows(cache.key, tokens));
     add(`${name}.value`, cacheRows(cache.value, tokens));
   };

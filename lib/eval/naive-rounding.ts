@@ -1,4 +1,5 @@
 import { type AffineGrid, affineGrid, dequantize, quantize } from '../quant/rptq/affine';
+import { floatRows } from '../quant/rptq/observed';
 import type { Tensor } from '../tensor';
 
 /** The smallest and largest value that was seen. */
@@ -18,17 +19,31 @@ export class Span {
   }
 }
 
-/** Rounds all values of x float[T, K] in place: onto one grid, or each row onto one of its own. */
-export function roundNaively(x: Tensor, bits: number, grid?: AffineGrid): void {
+export interface NaiveRounding {
+  bits: number;
+  /** One grid for all values. Default: each row has one of its own. */
+  grid?: AffineGrid | undefined;
+  /** Channels of a head, each of which counts as a row; default all. */
+  width?: number;
+}
+
+/** Rounds all values of x float[T, K], whose rows may be spaced apart, in place. */
+export function roundNaively(x: Tensor, { bits, grid, width }: NaiveRounding): void {
   const { device } = x;
-  const values = x.readFloats();
-  const width = x.shape[1] as number;
-  for (let at = 0; at < values.length; at += width) {
-    const row = values.subarray(at, at + width);
+  const [rows, channels] = x.shape as readonly [number, number];
+  const values = floatRows(x);
+  const own = width ?? channels;
+  for (let at = 0; at < values.length; at += own) {
+    const row = values.subarray(at, at + own);
     roundRow(row, bits, grid ?? ownGrid(row, bits));
   }
   device.scope(() => {
-    device.run('cast', [device.empty('f32', [...x.shape]).write(values), x]);
+    const rounded = device.empty('f32', [rows, channels]).write(values);
+    const isWhole = x.strides[0] === channels;
+    if (isWhole) device.run('cast', [rounded, x]);
+    for (let i = 0; i < rows && !isWhole; i++) {
+      device.run('cast', [rounded.rows(i, i + 1), x.rows(i, i + 1)]);
+    }
     return undefined;
   });
 }

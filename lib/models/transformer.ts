@@ -151,7 +151,9 @@ export class Transformer implements CausalLM {
 }
 
 /** What the checkpoint says of the cache; the values come with the modules. */
-function cacheGrids(modules: readonly Module[]): Pick<CacheShape, 'bits' | 'grids' | 'queryBits'> {
+function cacheGrids(
+  modules: readonly Module[],
+): Pick<CacheShape, 'bits' | 'grids' | 'queryBits' | 'calibratedLength'> {
   const attentions = modules.filter((module) => module instanceof Attention);
   const [first] = attentions;
   if (!first?.widths) return {};

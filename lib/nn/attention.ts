@@ -8,6 +8,8 @@ import type { Module, ModuleContext, StoredTensor } from './module';
 export interface CacheWidths {
   readonly bits: KvBits;
   readonly queryBits?: QueryBits;
+  /** Tokens of the longest window that the grids were calibrated with, where the checkpoint says it. */
+  readonly calibratedLength?: number;
 }
 
 export interface AttentionShape {
@@ -65,11 +67,14 @@ export class Attention implements Module {
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    inputs: Omit<AttentionInputs, 'cache' | 'scale'> & { cache: LayerCache; decode: boolean },
+    inputs: Omit<AttentionInputs, 'cache' | 'scale' | 'onAppended'> & {
+      cache: LayerCache;
+      decode: boolean;
+    },
   ): Tensor {
-    const out = attend(q, k, v, { ...inputs, scale: this.#scale });
-    this.#context.onAttention?.(this.name, q, inputs.cache);
-    return out;
+    const hook = this.#context.onAttention;
+    const onAppended = hook && ((rotated: Tensor) => hook(this.name, rotated, inputs.cache));
+    return attend(q, k, v, { ...inputs, scale: this.#scale, onAppended });
   }
 
   /** @throws CheckpointError for grids that are missing, of another shape, or not positive */

@@ -39,6 +39,8 @@ export interface CacheShape {
   grids?: readonly CacheGrids[];
   /** Bits of the codes of queries, where grids have them. */
   queryBits?: QueryBits;
+  /** Tokens of the longest window that the grids were calibrated with, if that is known. */
+  calibratedLength?: number;
 }
 
 /** A layer's scales and zero points by channel. */

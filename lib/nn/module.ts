@@ -23,8 +23,8 @@ export interface ModuleContext {
   /** Called in eager mode with the input of every group of linear layers, which it may change. */
   onLinearInput?: ((names: readonly string[], x: Tensor) => void) | undefined;
   /**
-   * Called in eager mode after the attention of a layer: q float[T, heads * headDim], which is rotated
-   * unless the batch is one of a decode step, and the cache with the keys and values of the batch.
+   * Called in eager mode before the queries of a layer attend to the cache, which holds the keys and
+   * values of the batch by then: q float[T, heads * headDim], rotated, which it may change.
    */
   onAttention?: ((name: string, q: Tensor, cache: LayerCache) => void) | undefined;
 }

@@ -53,6 +53,7 @@ export function attendQuantized(
   }
   const append = [q, k, v, positions, slots, rope, grids?.key, grids?.value, key, value];
   device.run('cache_append_quantized', [...append, scales?.key, scales?.value], [bits]);
+  where.onAppended?.(q);
   const out = device.empty(q.dtype, [...q.shape]);
   const codes = [key, value, grids?.key, grids?.value, scales?.key, scales?.value];
   device.run(

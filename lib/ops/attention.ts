@@ -59,6 +59,8 @@ export interface AttentionInputs {
   slots: Tensor;
   rope?: Tensor | undefined;
   scale: number;
+  /** Called between the two: q is rotated and may be changed, the cache holds the new keys and values. */
+  onAppended?: ((q: Tensor) => void) | undefined;
 }
 
 /** `cacheAppend` and `attention` as one op, for at most one row a sequence. q stays as it is. */
@@ -86,7 +88,8 @@ export function attend(
   const { cache } = where;
   if ('bits' in cache) return attendQuantized(q, k, v, cache, where);
   const inputs = { ...where, cache };
-  if (where.decode) return decodeAttention(q, k, v, inputs);
+  if (where.decode && !where.onAppended) return decodeAttention(q, k, v, inputs);
   cacheAppend(q, k, v, inputs);
+  where.onAppended?.(q);
   return attention(q, inputs);
 }

@@ -71,7 +71,7 @@ export async function calibrateKvCache(
       const queries = (moments[i] as QueryMoments).values();
       return { ...fedKeyGrid(key, queries, bits, options), value: gridOf(value) };
     });
-    return { bits, layers: grids };
+    return { bits, layers: grids, calibratedLength: longest };
   } finally {
     transformer.context.onAttention = outer;
     cache.dispose();

@@ -23,8 +23,8 @@ const load = (kvGrids?: KvGrids, kvBits?: 16 | 4, folder = FOLDER) =>
 async function calibrationWindows(): Promise<number[][]> {
   const tokenizer = await AutoTokenizer.fromPretrained(FOLDER);
   const text = readFileSync(join(sampleFolder('text'), 'calibration.txt'), 'utf8');
-  const all = [...tokenizer.encode(text.slice(0, 20000))];
-  return Array.from({ length: 8 }, (_, i) => all.slice(i * WINDOW, (i + 1) * WINDOW));
+  const all = [...tokenizer.encode(text.slice(0, 60000))];
+  return Array.from({ length: 24 }, (_, i) => all.slice(i * WINDOW, (i + 1) * WINDOW));
 }
 
 type Options = Omit<KvCalibrationOptions, 'signal' | 'onProgress'>;
@@ -58,8 +58,8 @@ async function lossOf(options: Options, folder = FOLDER): Promise<number> {
 
 /** Largest loss in perplexity with 4 and with 3 bits, and what the paper's 4 clusters lose at 4 bits. */
 const LIMITS = {
-  'sample-llama': { four: 0.025, three: 0.08, clusters: 0.035 },
-  'sample-opt': { four: 0.025, three: 0.12, clusters: 0.2 },
+  'sample-llama': { four: 0.02, three: 0.075, clusters: 0.035 },
+  'sample-opt': { four: 0.02, three: 0.09, clusters: 0.2 },
 } as const;
 
 test.each(SAMPLE_NAMES)('a fixed cache of 4 and 3 bits loses little on %s', async (name) => {

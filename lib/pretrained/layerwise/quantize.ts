@@ -102,7 +102,7 @@ async function runStages(
       dtype,
       ...(windows.length > 0 ? { maxPositions: longest(windows) } : {}),
     });
-    const plan = recipe.plan(model);
+    const plan = recipe.plan(model, longest(windows));
     for (const unpackable of plan.unpackable) {
       notice(`${unpackable} stays in 16 bits: its extents are no multiples of 32`);
     }

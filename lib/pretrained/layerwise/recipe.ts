@@ -39,8 +39,11 @@ export interface Recipe {
   readonly calibrates: boolean;
   /** Damping of Hessians that was asked for. */
   readonly damp: number;
-  /** @throws UnsupportedError or OptionsError when the model cannot be quantized so */
-  plan(model: Transformer): Plan;
+  /**
+   * @param longest calibration window, in tokens; 0 without any
+   * @throws UnsupportedError or OptionsError when the model cannot be quantized so
+   */
+  plan(model: Transformer, longest: number): Plan;
   stage(job: LayerwiseJob, meter: ProgressMeter, stage: Stage): StageQuantizer;
   /** What runs the layers that were written. */
   methods(plan: Plan): readonly QuantizationMethod[];

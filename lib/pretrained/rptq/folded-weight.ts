@@ -4,17 +4,19 @@ import { channelGrid, type InputDesign } from '../../quant/rptq/input-design';
 import type { Tensor } from '../../tensor';
 
 /**
- * Weights and Hessians as they are for an input in RPTQ's order, with the scales of its channels taken
- * into the weight. What is made belongs to the device's scope.
+ * Weights and Hessians as they are for an input in RPTQ's order, with the scales of its channels, or what
+ * they are divided by, taken into the weight. What is made belongs to the device's scope.
  */
 export class InputFold {
   readonly #order: Int32Array;
-  /** f32[K] by place; undefined for an input in 16 bits. */
+  /** f32[K] by place; undefined for an input in 16 bits that is as it was. */
   readonly #scales: Float32Array | undefined;
 
   constructor(input: InputDesign) {
     this.#order = input.order;
-    this.#scales = input.grids && channelGrid(input).subarray(0, input.order.length);
+    this.#scales = input.grids
+      ? channelGrid(input).subarray(0, input.order.length)
+      : input.divisors;
   }
 
   /** w f32[N, K] with column j = scale[j] * column order[j]. */

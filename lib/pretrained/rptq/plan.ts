@@ -10,8 +10,13 @@ import { linearParts, type Plan, type Stage, type Target } from '../layerwise/pl
  * Decides from shapes alone what RPTQ quantizes.
  * @throws UnsupportedError when the model's norms cannot be reordered, its layers do not divide into
  * groups, or it is quantized already; OptionsError for group sizes that no layer can have
+ * @param longest window, in tokens
  */
-export function makePlan({ layers, config: model }: Transformer, config: RptqConfig): Plan {
+export function makePlan(
+  { layers, config: model }: Transformer,
+  config: RptqConfig,
+  longest: number,
+): Plan {
   const { weights } = config.widths;
   const shape = headShape(model);
   const stages = layers.map((modules, layer): Stage => {
@@ -34,7 +39,7 @@ export function makePlan({ layers, config: model }: Transformer, config: RptqCon
     return { layer, targets: new Map(targets.map((target) => [target.name, target])) };
   });
   checkGroups(stages, config);
-  return { stages, unpackable: [], diskConfig: rptqDiskConfig(config) };
+  return { stages, unpackable: [], diskConfig: rptqDiskConfig(config, longest) };
 }
 
 function checkGroups(stages: readonly Stage[], { groupSize }: RptqConfig): void {

@@ -10,7 +10,7 @@ import { RptqStage } from './stage';
 /** RPTQ (arXiv 2304.01089), with weights by GPTQ. */
 export class RptqRecipe implements Recipe {
   readonly title = 'RPTQ';
-  readonly version = 1;
+  readonly version = 2;
   readonly settings: JsonObject;
   readonly calibrates = true;
   readonly damp: number;
@@ -22,8 +22,8 @@ export class RptqRecipe implements Recipe {
     this.damp = config.damp;
   }
 
-  plan(model: Transformer): Plan {
-    return makePlan(model, this.#config);
+  plan(model: Transformer, longest: number): Plan {
+    return makePlan(model, this.#config, longest);
   }
 
   stage(job: LayerwiseJob, meter: ProgressMeter, stage: Stage): RptqStage {

@@ -22,6 +22,7 @@ import type { ProgressMeter } from '../layerwise/progress-meter';
 import type { LayerwiseJob, StageQuantizer } from '../layerwise/recipe';
 import type { FinishedStage } from '../layerwise/work-folder';
 import { InputFold } from './folded-weight';
+import { columnSizes, dividedNorm, hasGains } from './norm-gains';
 import { observeLayer } from './observe';
 
 /** How GPTQ takes columns: the most important of a group first, which the files do not show. */
@@ -50,6 +51,9 @@ export class RptqStage implements StageQuantizer {
     await withLoaded(layerModules(model, layer), async () => {
       const design = await this.#design(calibration, layer, points);
       await this.#quantizeLinears(calibration, layer, design);
+      for (const [norm, divisors] of design.norms) {
+        this.#tensors.push(...(await dividedNorm(model, norm, divisors)));
+      }
       this.#tensors.push(
         ...gridTensors(points.attention, design.cache, headShape(model.config).headDim),
       );
@@ -65,7 +69,25 @@ export class RptqStage implements StageQuantizer {
     const { model } = this.#job;
     const shape = headShape(model.config);
     const seen = await observeLayer(calibration, model, layer, points, shape);
-    return designLayer(points, seen, shape, this.#config);
+    const columns = this.#columns(points);
+    return designLayer(points, { ...seen, columns }, shape, this.#config);
+  }
+
+  /** Sizes of the weights after norms that are to divide their channels. */
+  #columns({ norms, query, key, value, inner }: LayerPoints): Map<string, Float32Array> {
+    const { equalize, widths } = this.#config;
+    const readers = [
+      [norms.attention, [query, key, value]],
+      [norms.inner, inner],
+    ] as const;
+    // Where inputs are codes, the scales of clusters are in the weights already.
+    if (!equalize || widths.norm < 16 || widths.weights === 16) return new Map();
+    const { model } = this.#job;
+    return new Map(
+      readers
+        .filter(([norm]) => hasGains(model, norm))
+        .map(([norm, names]) => [norm, columnSizes(model, names)]),
+    );
   }
 
   async #quantizeLinears(

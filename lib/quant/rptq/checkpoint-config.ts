@@ -15,11 +15,16 @@ const widths = z.object({
   cache: z.literal([16, ...KV_BITS]),
   inner: z.literal([16, 8, 4]),
 });
-const schema = z.looseObject({ bits: widths });
+const schema = z.looseObject({
+  bits: widths,
+  calibration_seqlen: z.int().min(1).optional(),
+});
 
 /** `quantization_config` of an RPTQ checkpoint. */
 export class RptqCheckpointConfig {
   readonly widths: RptqWidths;
+  /** Tokens of the longest window that it was calibrated with. */
+  readonly calibratedLength: number | undefined;
   readonly #raw: JsonObject;
 
   /**
@@ -38,6 +43,7 @@ export class RptqCheckpointConfig {
       throw new CheckpointError(`the RPTQ configuration of the checkpoint is wrong: ${reason}`);
     }
     this.widths = parsed.data.bits;
+    this.calibratedLength = parsed.data.calibration_seqlen;
     this.#raw = raw;
   }
 
@@ -46,8 +52,11 @@ export class RptqCheckpointConfig {
   }
 }
 
-/** What config.json says of a model that is quantized so. */
-export function rptqDiskConfig(config: RptqConfig): JsonObject {
+/**
+ * What config.json says of a model that is quantized so.
+ * @param calibratedLength tokens of the longest window; left out where nothing was calibrated
+ */
+export function rptqDiskConfig(config: RptqConfig, calibratedLength?: number): JsonObject {
   return {
     quant_method: 'rptq',
     version: VERSION,
@@ -60,6 +69,8 @@ export function rptqDiskConfig(config: RptqConfig): JsonObject {
     cluster_seed: config.clusterSeed,
     metric: config.metric,
     key_feedback: config.keyFeedback,
+    equalize: config.equalize,
+    ...(calibratedLength === undefined ? {} : { calibration_seqlen: calibratedLength }),
     damp_percent: config.damp,
     true_sequential: config.trueSequential,
     meta: { quantizer: ['fewbit'] },

@@ -15,6 +15,7 @@ const settings = z.strictObject({
   metric: z.enum(['ema_minmax', 'mse']).optional(),
   clusterSeed: z.int().optional(),
   keyFeedback: z.boolean().optional(),
+  equalize: z.boolean().optional(),
   trueSequential: z.boolean().optional(),
   damp: z.number().min(0).max(1).optional(),
   mse: z.number().min(0).optional(),
@@ -56,6 +57,11 @@ export class RptqConfig {
    * (`key_round`), which the paper does not have; default true.
    */
   readonly keyFeedback: boolean;
+  /**
+   * Whether norms whose outputs stay in 16 bits divide their channels by powers of two that the weights
+   * after them are multiplied by (`equalizingDivisors`), which the paper does not have; default true.
+   */
+  readonly equalize: boolean;
   /** Each part of a block is calibrated with the parts before it quantized. */
   readonly trueSequential: boolean;
   /** Share of the Hessian's mean diagonal added to its diagonal; raised where it is too small. */
@@ -79,6 +85,7 @@ export class RptqConfig {
     this.metric = given.metric ?? 'mse';
     this.clusterSeed = given.clusterSeed ?? 0;
     this.keyFeedback = given.keyFeedback ?? true;
+    this.equalize = given.equalize ?? true;
     this.trueSequential = given.trueSequential ?? true;
     this.damp = given.damp ?? 0.01;
     this.mse = given.mse ?? MSE_EXPONENT;

@@ -35,9 +35,14 @@ export class RptqMethod implements QuantizationMethod {
   }
 
   get cache(): CacheWidths | undefined {
-    const { cache, query } = this.#config.widths;
+    const { widths, calibratedLength } = this.#config;
+    const { cache, query } = widths;
     if (cache === 16) return undefined;
-    return { bits: cache, ...(query === 16 ? {} : { queryBits: query }) };
+    return {
+      bits: cache,
+      ...(query === 16 ? {} : { queryBits: query }),
+      ...(calibratedLength === undefined ? {} : { calibratedLength }),
+    };
   }
 
   diskConfig(): JsonObject {

@@ -2,6 +2,7 @@ import type { AffineGrid } from './affine';
 import { type ClusterGridOptions, clusterGrid } from './cluster-grid';
 import type { ClusterPlan } from './cluster-plan';
 import { clusterBounds, clusterChannels } from './clusters';
+import { dividedExtremes } from './equalization';
 import type { Observed } from './observed';
 import type { Extremes } from './ranges';
 
@@ -13,6 +14,8 @@ export interface InputDesign {
   readonly sizes: readonly number[];
   /** One for each cluster; absent for 16 bits. */
   readonly grids?: readonly AffineGrid[];
+  /** f32[K] by place: what a channel is divided by where it is made; absent where by nothing. */
+  readonly divisors?: Float32Array;
 }
 
 export interface InputOptions extends ClusterGridOptions {
@@ -24,6 +27,20 @@ export interface InputOptions extends ClusterGridOptions {
 export function designInput(observed: Observed, options: InputOptions): InputDesign {
   const { count, options: how } = options.plan;
   return withGrids(observed, clusterChannels([observed.ranges.overall()], count, how), options);
+}
+
+/** The same for an input of 16 bits whose channels are divided: by so much each, in their own order. */
+export function designDivided(
+  { ranges }: Observed,
+  divisors: Float32Array,
+  { count, options }: ClusterPlan,
+): InputDesign {
+  const extremes = dividedExtremes(ranges.overall(), divisors);
+  const clusters = clusterChannels([extremes], count, options);
+  return {
+    ...clusters,
+    divisors: Float32Array.from(clusters.order, (k) => divisors[k] as number),
+  };
 }
 
 /**

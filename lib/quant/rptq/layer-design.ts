@@ -1,7 +1,8 @@
 import type { CacheGrids } from '../../nn/causal-lm';
 import { type ClusterPlan, clusterPlan } from './cluster-plan';
 import type { RptqConfig } from './config';
-import { designHeads, designInput, type InputDesign } from './input-design';
+import { equalizingDivisors } from './equalization';
+import { designDivided, designHeads, designInput, type InputDesign } from './input-design';
 import { fedKeyGrid } from './key-grids';
 import { kvGrid } from './kv-grids';
 import type { HeadShape, LayerPoints } from './layer-points';
@@ -20,6 +21,11 @@ export interface LayerObservations {
   readonly value: Observed;
   /** E[q q^T] over the queries of each head of keys, f32[headDim, headDim]; any scale. */
   readonly moments: readonly Float32Array[];
+  /**
+   * The largest size of a weight in each column that reads a norm, by the norm's name: where its channels
+   * are to be equalized.
+   */
+  readonly columns?: ReadonlyMap<string, Float32Array>;
 }
 
 /** A linear layer in the orders of RPTQ. */
@@ -38,6 +44,8 @@ export interface LayerDesign {
   /** By the layer's name. */
   readonly linears: ReadonlyMap<string, LinearDesign>;
   readonly cache?: CacheGrids;
+  /** What the channels of norms are divided by, in their original order; by the norm's name. */
+  readonly norms: ReadonlyMap<string, Float32Array>;
 }
 
 /** Group sizes by linear layer: known before anything is seen. */
@@ -67,8 +75,16 @@ export function designLayer(
   const hidden = seen.attention.channels;
   const plans = clusterPlans({ ...shape, hidden, inner: seen.down.channels }, config);
   const norm = { plan: plans.norm, bits: widths.norm, metric };
-  const attention = designInput(seen.attention, norm);
-  const inner = designInput(seen.inner, norm);
+  const norms = new Map<string, Float32Array>();
+  const normDesign = (observed: Observed, name: string): InputDesign => {
+    const columns = seen.columns?.get(name);
+    if (!columns) return designInput(observed, norm);
+    const divisors = equalizingDivisors(observed.ranges.overall(), columns);
+    norms.set(name, divisors);
+    return designDivided(observed, divisors, plans.norm);
+  };
+  const attention = normDesign(seen.attention, points.norms.attention);
+  const inner = normDesign(seen.inner, points.norms.inner);
   const output = designHeads(seen.output, shape.kvHeads, {
     plan: plans.output,
     bits: widths.inner,
@@ -90,8 +106,10 @@ export function designLayer(
     ),
     [points.down, { input: down, groupSize: plans.down.groupSize, follows: 'linear' }],
   ]);
-  if (widths.cache === 16) return { linears };
-  return { linears, cache: cacheGrids(seen, shape, config, output.valueOrder) };
+  if (widths.cache === 16) return { linears, norms };
+  // Rows of v keep their order where its weight stays as it is.
+  const valueOrder = widths.weights === 16 ? undefined : output.valueOrder;
+  return { linears, norms, cache: cacheGrids(seen, shape, config, valueOrder) };
 }
 
 /** How the channels of each input are clustered: known from shapes alone. */
@@ -111,7 +129,7 @@ function cacheGrids(
   { query, key, value, moments }: LayerObservations,
   { heads, kvHeads }: HeadShape,
   { metric, widths, cacheClusters, clusterSeed, keyFeedback }: RptqConfig,
-  valueOrder: Int32Array,
+  valueOrder: Int32Array | undefined,
 ): CacheGrids {
   const clusters = cacheClusters === undefined ? {} : { clusters: cacheClusters };
   const options = { metric, seed: clusterSeed, ...clusters };
@@ -120,10 +138,8 @@ function cacheGrids(
     bits < 8 && keyFeedback
       ? fedKeyGrid(key, moments, bits, options)
       : { key: kvGrid(key, kvHeads, bits, options).values };
-  const grids = {
-    ...keys,
-    value: reordered(kvGrid(value, kvHeads, bits, options).values, valueOrder),
-  };
+  const values = kvGrid(value, kvHeads, bits, options).values;
+  const grids = { ...keys, value: valueOrder ? reordered(values, valueOrder) : values };
   if (widths.query === 16) return grids;
   return { ...grids, query: kvGrid(query, heads, widths.query, options).values };
 }

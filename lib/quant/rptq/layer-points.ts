@@ -5,6 +5,8 @@ import { UnsupportedError } from '../../errors';
 export interface LayerPoints {
   /** Prefix of what belongs to attention. */
   readonly attention: string;
+  /** Norms before attention and before the feed-forward. */
+  readonly norms: { readonly attention: string; readonly inner: string };
   /** Read the first norm (R1); v's outputs are reordered for the output projection. */
   readonly query: string;
   readonly key: string;
@@ -32,6 +34,7 @@ export function layerPoints(config: ModelConfig, layer: number): LayerPoints {
   switch (config.modelType) {
     case 'llama':
       return points(`model.layers.${layer}`, 'o_proj', {
+        norms: { attention: 'input_layernorm', inner: 'post_attention_layernorm' },
         inner: ['mlp.gate_proj', 'mlp.up_proj'],
         down: 'mlp.down_proj',
       });
@@ -42,7 +45,11 @@ export function layerPoints(config: ModelConfig, layer: number): LayerPoints {
             'are the residual, too, and must keep their order: use gptq or llm.int8',
         );
       }
-      return points(`model.decoder.layers.${layer}`, 'out_proj', { inner: ['fc1'], down: 'fc2' });
+      return points(`model.decoder.layers.${layer}`, 'out_proj', {
+        norms: { attention: 'self_attn_layer_norm', inner: 'final_layer_norm' },
+        inner: ['fc1'],
+        down: 'fc2',
+      });
     default:
       throw new UnsupportedError(
         `rptq: models of type ${config.modelType} are not supported; supported: llama, opt`,
@@ -53,11 +60,12 @@ export function layerPoints(config: ModelConfig, layer: number): LayerPoints {
 function points(
   prefix: string,
   output: string,
-  { inner, down }: Pick<LayerPoints, 'inner' | 'down'>,
+  { norms, inner, down }: Pick<LayerPoints, 'norms' | 'inner' | 'down'>,
 ): LayerPoints {
   const attention = `${prefix}.self_attn`;
   return {
     attention,
+    norms: { attention: `${prefix}.${norms.attention}`, inner: `${prefix}.${norms.inner}` },
     query: `${attention}.q_proj`,
     key: `${attention}.k_proj`,
     value: `${attention}.v_proj`,

@@ -26,7 +26,8 @@ export class Observed {
   }
 }
 
-function floatRows(x: Tensor): Float32Array {
+/** The values f32[T, channels] of x float[T, channels], whose rows may be spaced apart. */
+export function floatRows(x: Tensor): Float32Array {
   const [rows, width] = x.shape as readonly [number, number];
   if (x.strides[0] === width) return x.readFloats();
   const all = new Float32Array(rows * width);

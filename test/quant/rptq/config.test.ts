@@ -27,6 +27,7 @@ test.each<[object, RegExp]>([
   [{ clusterSizes: 'uneven' }, /clusterSizes/],
   [{ metric: 'max' }, /metric/],
   [{ damp: 2 }, /damp/],
+  [{ equalize: 1 }, /equalize/],
   [{ bits: 4 }, /bits/],
 ])('%o is refused', (options, message) => {
   const make = () => new RptqConfig(options as RptqOptions);

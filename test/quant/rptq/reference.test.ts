@@ -1,9 +1,15 @@
-import { AutoModelForCausalLM, quantize, RPTQ_CONFIGS, type RptqConfigName } from '../../../lib';
+import {
+  AutoModelForCausalLM,
+  quantize,
+  RPTQ_CONFIGS,
+  type RptqConfigName,
+  type RptqOptions,
+} from '../../../lib';
 import { Folders } from '../../support/checkpoints';
 import { relativeError } from '../../support/golden';
-import { roundEven } from '../../support/half';
 import { FakeQuantized } from './support/fake-quantized';
-import { type Matrix, PlainModel } from './support/plain-model';
+import { PlainModel } from './support/plain-model';
+import { clusterRange, gridOf, observe, type Ranges } from './support/ranges';
 import { type Architecture, smallWindows, writeSmallModel } from './support/small-models';
 
 const folders = new Folders();
@@ -18,20 +24,26 @@ interface Made {
   logits: Float32Array;
 }
 
-async function make(architecture: Architecture, config: RptqConfigName): Promise<Made> {
+/** What the paper has. */
+const PAPER: RptqOptions = {
+  metric: 'ema_minmax',
+  clusterSizes: 'kmeans',
+  clusters: 8,
+  cacheClusters: 4,
+  keyFeedback: false,
+  equalize: false,
+};
+
+async function make(
+  architecture: Architecture,
+  config: RptqConfigName,
+  options: RptqOptions = PAPER,
+): Promise<Made> {
   const [folder, out] = [folders.path(), folders.path()];
   await writeSmallModel(folder, architecture);
   await quantize(
     folder,
-    {
-      method: 'rptq',
-      config,
-      metric: 'ema_minmax',
-      clusterSizes: 'kmeans',
-      clusters: 8,
-      cacheClusters: 4,
-      keyFeedback: false,
-    },
+    { ...options, method: 'rptq', config },
     { out, device: 'cpu', dataset: windows },
   );
   const original = PlainModel.read(folder);
@@ -40,42 +52,24 @@ async function make(architecture: Architecture, config: RptqConfigName): Promise
   return { original, fake: new FakeQuantized(original, out, RPTQ_CONFIGS[config]), logits };
 }
 
-/** Smallest and largest value of each channel, for each window. */
-type Ranges = { min: Float64Array; max: Float64Array }[];
-
-function rangesOf(x: Matrix): Ranges[number] {
-  const [first] = x as [Float64Array];
-  const fold = (pick: (a: number, b: number) => number): Float64Array =>
-    x.reduce((all, row) => all.map((value, k) => pick(value, row[k] as number)), first);
-  return { min: fold(Math.min), max: fold(Math.max) };
-}
-
-/** The range of a cluster: moving averages of its extremes, window by window. */
-function clusterRange(ranges: Ranges, members: readonly number[]): { min: number; max: number } {
-  const [first, ...others] = ranges.map(({ min, max }) => ({
-    min: Math.min(...members.map((k) => min[k] as number)),
-    max: Math.max(...members.map((k) => max[k] as number)),
-  })) as [{ min: number; max: number }];
-  return others.reduce(
-    (average, now: { min: number; max: number }) => ({
-      min: 0.99 * average.min + 0.01 * now.min,
-      max: 0.99 * average.max + 0.01 * now.max,
-    }),
-    first,
-  );
-}
-
-/** The grid of arXiv 2304.01089's reference implementation. */
-function gridOf({ min, max }: { min: number; max: number }, bits: number) {
-  const scale = Math.max((max - min) / 2 ** bits, 1e-4);
-  return { scale, zero: roundEven(-(max + min) / (2 * scale)) };
-}
+const CONFIGS: RptqConfigName[] = [
+  'W4A16',
+  'W4A8',
+  'W4A4',
+  'W4A4KV',
+  'W3A3KV',
+  'W16A16-KV4',
+  'W16A16-KV3',
+];
 
 describe.each<Architecture>(['llama', 'opt'])('%s', (architecture) => {
-  test.each<RptqConfigName>(['W4A16', 'W4A8', 'W4A4', 'W4A4KV', 'W3A3KV'])(
-    '%s computes what fake quantization in double precision does',
-    async (config) => {
-      const { original, fake, logits } = await make(architecture, config);
+  test.each([
+    ...CONFIGS.map((config) => [config, 'as the paper has it', PAPER] as const),
+    ...CONFIGS.map((config) => [config, 'as it is by default', {}] as const),
+  ])(
+    '%s %s computes what fake quantization in double precision does',
+    async (config, _, options) => {
+      const { original, fake, logits } = await make(architecture, config, options);
       const expected = fake.model.forward(prompt, fake.taps());
       const flat = expected.flatMap((row) => [...row]);
       expect(relativeError(logits, flat)).toBeLessThan(1e-4);
@@ -90,17 +84,7 @@ describe.each<Architecture>(['llama', 'opt'])('%s', (architecture) => {
       const { original, fake } = await make(architecture, config);
       const widths = RPTQ_CONFIGS[config];
       const first = original.layer(0);
-      const seen = new Map<string, Ranges>();
-      const add = (name: string, x: Matrix): Matrix => {
-        seen.set(name, [...(seen.get(name) ?? []), rangesOf(x)]);
-        return x;
-      };
-      for (const window of windows) {
-        original.forward(window, {
-          input: (names, x) => names.reduce((rows, name) => add(name, rows), x),
-          attention: (name, kind, x) => add(`${name} ${kind}`, x),
-        });
-      }
+      const seen = observe(original, windows);
       let checked = 0;
       for (const [layer, clusters] of fake.clusters) {
         if (!layer.startsWith(first)) continue;
@@ -132,6 +116,13 @@ describe.each<Architecture>(['llama', 'opt'])('%s', (architecture) => {
       }
     },
   );
+
+  test('a cache alone: its grids are those of the channels, which keep their places', async () => {
+    const { original, fake } = await make(architecture, 'W16A16-KV4');
+    const name = `${original.layer(0)}.self_attn value`;
+    const seen = observe(original, windows);
+    expectCacheGrids(seen.get(name) as Ranges, fake.cache.get(name) as Grids, 4);
+  });
 });
 
 type Grids = { scales: number[]; zeros: number[] };

@@ -71,6 +71,11 @@ export class FakeQuantized {
     this.#widths = widths;
     this.#stored = new Map([...raw].map(([name, tensor]) => [name, values(tensor)]));
     const weights = new Map(original.weights);
+    // Gains of norms may have taken in what the weights after them are multiplied by.
+    for (const name of original.weights.keys()) {
+      const gains = /norm\.(weight|bias)$/.test(name) ? this.#stored.get(name) : undefined;
+      if (gains) weights.set(name, gains);
+    }
     for (const name of [...raw.keys()].filter((key) => key.endsWith('.qweight'))) {
       const layer = name.slice(0, -'.qweight'.length);
       weights.set(`${layer}.weight`, this.#weight(layer, original));
