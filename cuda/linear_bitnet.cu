@@ -28,7 +28,8 @@ Way way_of(const Product& p, const Context& context) {
   if (p.rows <= kMaxBulkRows) {
     return p.columns * p.row_bytes() <= kMaxBulkBytes ? Way::Bulk : Way::Streaming;
   }
-  return p.rows <= kMaxStreamRows && p.columns < kMaxStreamColumns ? Way::Streaming : Way::Tiles;
+  const bool few = p.rows <= kMaxStreamRows && p.columns < kMaxStreamColumns;
+  return few || (p.residual && !tile_adds(p)) ? Way::Streaming : Way::Tiles;
 }
 
 Tuner::Key key_of(const Product& p) {

@@ -13,7 +13,7 @@ namespace {
 
 int divide_up(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
 
-template <int Tokens, int Split>
+template <int Tokens, int Split, bool Adds>
 void launch_tiles(const Product& p, Context& context) {
   using Shape = TileShape<Tokens, Split>;
   const TileGrid grid{divide_up(p.rows, Tokens), divide_up(p.columns, Shape::kColumns),
@@ -28,19 +28,20 @@ void launch_tiles(const Product& p, Context& context) {
   config.cluster = Split;
   config.shared_bytes = Shape::kSharedBytes;
   config.overlap = true;
-  launch(config, context, tile_matmul<Tokens, Split>,
+  launch(config, context, tile_matmul<Tokens, Split, Adds>,
          byte_matrix_map(p.codes, p.rows, p.depth, Tokens),
          byte_matrix_map(p.weight, p.columns, p.row_bytes(), Shape::kColumns), p, grid);
 }
 
 struct Variant {
+  using Launch = void (*)(const Product& product, Context& context);
   int tokens, split;
-  void (*launch)(const Product& product, Context& context);
+  Launch launch, launch_adding;  // without a residual, and with one
 };
 
 template <int Tokens, int Split>
 constexpr Variant variant() {
-  return {Tokens, Split, launch_tiles<Tokens, Split>};
+  return {Tokens, Split, launch_tiles<Tokens, Split, false>, launch_tiles<Tokens, Split, true>};
 }
 
 constexpr Variant kVariants[] = {
@@ -77,6 +78,8 @@ bool tile_available(const Context& context) {
   return context.properties.major == 9 && context.properties.minor == 0;
 }
 
+bool tile_adds(const Product& product) { return stores_together<4>(product); }
+
 std::vector<int> tile_variants(const Product& product) {
   std::vector<int> fitting;
   for (int i = 0; i < static_cast<int>(std::size(kVariants)); ++i) {
@@ -99,7 +102,8 @@ int suggest_tile_variant(const Product& product, const Context& context) {
 }
 
 void multiply_tiles(const Product& product, int variant, Context& context) {
-  kVariants[variant].launch(product, context);
+  const Variant& chosen = kVariants[variant];
+  (product.residual ? chosen.launch_adding : chosen.launch)(product, context);
 }
 
 }  // namespace fewbit::cuda::bitnet

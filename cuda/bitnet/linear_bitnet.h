@@ -26,8 +26,10 @@ bool multiply_bulk(const Product& product, Context& context);
 void multiply_streaming(const Product& product, Context& context);
 
 // linear_bitnet_tile.cu: wgmma with weights unpacked into registers, for compute capability 9.0. Its
-// variants are tile shapes, which all give the same bits; tile_variants lists those that fit.
+// variants are tile shapes, which all give the same bits; tile_variants lists those that fit. tile_adds:
+// whether it can add to a residual of this kind.
 bool tile_available(const Context& context);
+bool tile_adds(const Product& product);
 std::vector<int> tile_variants(const Product& product);
 int suggest_tile_variant(const Product& product, const Context& context);
 void multiply_tiles(const Product& product, int variant, Context& context);

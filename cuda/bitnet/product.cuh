@@ -47,11 +47,14 @@ struct Product {
     return residual ? load_float(residual, out_dtype, row * residual_stride + column) : 0.0f;
   }
 
-  // before: residual_at() of the same place.
+  __device__ __forceinline__ void store(int64_t row, int64_t column, float value) const {
+    store_float(out, out_dtype, row * out_stride + column, value);
+  }
+
+  // The same with a residual, if there is one. before: residual_at() of the same place.
   __device__ __forceinline__ void store(int64_t row, int64_t column, float value,
                                         float before) const {
-    if (residual) value = __fadd_rn(before, round_to(out_dtype, value));
-    store_float(out, out_dtype, row * out_stride + column, value);
+    store(row, column, residual ? __fadd_rn(before, round_to(out_dtype, value)) : value);
   }
 };
 

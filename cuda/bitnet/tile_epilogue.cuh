@@ -44,7 +44,7 @@ __device__ __forceinline__ const T* residual_of(const Product& p, int64_t row, i
 // A warp's 16 columns of the result by 8 rows: values are (column, row), (column, row + 1),
 // (column + 8, row), (column + 8, row + 1), where column = first_column + lane / 4 and row =
 // first_row + lane % 4 * 2.
-template <class T>
+template <class T, bool Adds>
 __device__ __forceinline__ void store_transposed(const Product& p, const float (&values)[4],
                                                  int64_t first_row, int64_t first_column) {
   const int lane = threadIdx.x % 32;
@@ -57,16 +57,16 @@ __device__ __forceinline__ void store_transposed(const Product& p, const float (
   const int64_t column = first_column + (odd ? 8 : 0) + lane % 4 / 2 * 4;
   if (row >= p.rows || column >= p.columns) return;
   uint2 results{odd ? got : left, odd ? right : got};
-  if (p.residual) {
+  if constexpr (Adds) {
     const uint2 before = *reinterpret_cast<const uint2*>(residual_of<T>(p, row, column));
     results = {add_pair<T>(before.x, results.x), add_pair<T>(before.y, results.y)};
   }
   *reinterpret_cast<uint2*>(static_cast<T*>(p.out) + row * p.out_stride + column) = results;
 }
 
-// Whether so many neighbouring 16-bit results can be stored at once.
+// Whether so many neighbouring results are 16-bit ones and can be stored at once.
 template <int Count>
-__device__ __forceinline__ bool stores_together(const Product& p) {
+__host__ __device__ __forceinline__ bool stores_together(const Product& p) {
   const auto fits = [](const void* data, int64_t stride) {
     return stride % Count == 0 && reinterpret_cast<uintptr_t>(data) % (2 * Count) == 0;
   };
@@ -118,8 +118,9 @@ __device__ __forceinline__ void finish_fragment(float (&values)[4], const Produc
 }
 
 // Stores the share of block rank of Split. One loop for each way to store: a loop that contained all
-// of them would be too much code to run through for every tile.
-template <int Tokens, int Split>
+// of them would be too much code to run through for every tile. Adds: to a residual, which kernels of
+// their own do, for the same reason; they store by fours or eights alone.
+template <int Tokens, int Split, bool Adds>
 __device__ __forceinline__ void store_tile(const Product& p, const int32_t (&sums)[Tokens / 2],
                                            const RowTerms<Tokens>& rows, const ColumnPair& columns,
                                            int64_t first_row, int64_t column, int rank) {
@@ -136,21 +137,21 @@ __device__ __forceinline__ void store_tile(const Product& p, const int32_t (&sum
   };
   const auto store_halves = [&](auto zero) {
     finish([&](int j, const float(&values)[4]) {
-      store_transposed<decltype(zero)>(p, values, first_row + j * 8, column - lane / 4);
+      store_transposed<decltype(zero), Adds>(p, values, first_row + j * 8, column - lane / 4);
     });
   };
-  if (stores_together<4>(p)) {
+  if (Adds || stores_together<4>(p)) {
     return p.out_dtype == DType::BF16 ? store_halves(__nv_bfloat16{}) : store_halves(__half{});
   }
-  finish([&](int j, const float(&values)[4]) {
+  if constexpr (!Adds) {
+    finish([&](int j, const float(&values)[4]) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int64_t row = first_row + j * 8 + lane % 4 * 2 + i % 2, own = column + i / 2 * 8;
-      if (row < p.rows && own < p.columns) {
-        p.store(row, own, values[i], p.residual_at(row, own));
+      for (int i = 0; i < 4; ++i) {
+        const int64_t row = first_row + j * 8 + lane % 4 * 2 + i % 2, own = column + i / 2 * 8;
+        if (row < p.rows && own < p.columns) p.store(row, own, values[i]);
       }
-    }
-  });
+    });
+  }
 }
 
 // Where a warpgroup's 64 columns of 32 rows of 16-bit results lie before they are stored, in runs of
@@ -162,7 +163,7 @@ struct StagedRows {
 
 // store_tile by way of shared memory, of a warpgroup whose columns start at first_column. Barrier is
 // the warpgroup's own; turn counts the uses of staged, from tile to tile.
-template <class T, int Tokens>
+template <class T, int Tokens, bool Adds>
 __device__ __forceinline__ void store_staged(const Product& p, const int32_t (&sums)[Tokens / 2],
                                              const RowTerms<Tokens>& rows,
                                              const ColumnPair& columns, int64_t first_row,
@@ -184,7 +185,7 @@ __device__ __forceinline__ void store_staged(const Product& p, const int32_t (&s
     uint4 before[kPairs];
 #pragma unroll
     for (int i = 0; i < kPairs; ++i) {
-      if (p.residual && inside(i)) {
+      if (Adds && inside(i)) {
         before[i] = *reinterpret_cast<const uint4*>(residual_of<T>(p, row_of(i), column));
       }
     }
@@ -214,7 +215,7 @@ __device__ __forceinline__ void store_staged(const Product& p, const int32_t (&s
       if (!inside(i)) continue;
       const int row = i * 16 + thread / 8;
       uint4 results = *reinterpret_cast<const uint4*>(&buffer[row][(thread % 8 ^ row % 8) * 16]);
-      if (p.residual) {
+      if constexpr (Adds) {
         results = {add_pair<T>(before[i].x, results.x), add_pair<T>(before[i].y, results.y),
                    add_pair<T>(before[i].z, results.z), add_pair<T>(before[i].w, results.w)};
       }

@@ -135,7 +135,8 @@ __device__ __forceinline__ void exchange_sums(int32_t (&sums)[Sums], int32_t* bu
 
 #endif
 
-template <int Tokens, int Split>
+// Adds: whether results are added to a residual.
+template <int Tokens, int Split, bool Adds>
 __global__ __launch_bounds__(kTileThreads,
                              1) void tile_matmul(const __grid_constant__ CUtensorMap x_map,
                                                  const __grid_constant__ CUtensorMap weight_map,
@@ -289,14 +290,15 @@ __global__ __launch_bounds__(kTileThreads,
       if constexpr (Split == 1) {
         const int half = thread / 128;
         const auto store = [&](auto zero) {
-          store_staged<decltype(zero), Tokens>(p, sums, shared.rows, columns, row,
-                                               column - own_row + half * 64, shared.staged[half],
-                                               staged_turn, kFirstStageBarrier + half);
+          store_staged<decltype(zero), Tokens, Adds>(
+              p, sums, shared.rows, columns, row, column - own_row + half * 64, shared.staged[half],
+              staged_turn, kFirstStageBarrier + half);
         };
         stored = stores_together<8>(p);
         if (stored) p.out_dtype == DType::BF16 ? store(__nv_bfloat16{}) : store(__half{});
       }
-      if (!stored) store_tile<Tokens, Split>(p, sums, shared.rows, columns, row, column, rank);
+      if (!stored)
+        store_tile<Tokens, Split, Adds>(p, sums, shared.rows, columns, row, column, rank);
       arrive(shared.rows_empty);
     }
   }
