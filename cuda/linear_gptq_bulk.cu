@@ -1,4 +1,4 @@
-// linear_gptq of 2 and 3 bits for one row on sm_90: the layout of bulk_matmul, and its launch.
+// linear_gptq of up to 4 bits for one row on sm_90: the layout of bulk_matmul, and its launch.
 #include <algorithm>
 
 #include "common/launch.h"
@@ -10,25 +10,26 @@ namespace fewbit::cuda::gptq {
 
 namespace {
 
+// Beyond this x and the grids of a tile take most of half a multiprocessor's memory.
+constexpr int64_t kLongRow = 16384;
+
 constexpr int64_t kFullSharedBytes = 224 * 1024;
 // Two blocks of this size fit a multiprocessor.
 constexpr int64_t kHalfSharedBytes = 112 * 1024;
 constexpr int kMinStages = 3;  // fewer would leave the memory system idle between stages
 
+// Two blocks share a multiprocessor, or one of twice the size has it.
+constexpr int kWarps = 8, kManyWarps = 16;
+
 int64_t divide_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit; }
 
-int64_t stage_bytes(int bits) {
-  return bits == 2 ? BulkSlice<2>::kStageBytes : BulkSlice<3>::kStageBytes;
-}
+bool is_long(const LinearGptq& linear) { return linear.weight.positions > kLongRow; }
 
-// Two blocks to a multiprocessor keep it busy. Where x and the grids of a tile take most of a half of its
-// memory, one is faster.
-int64_t blocks_of(const LinearGptq& linear, const Context& context) {
-  constexpr int64_t kLongRow = 16384;
-  const Weight& w = linear.weight;
-  return std::min<int64_t>(
-      context.properties.multiProcessorCount * (w.positions <= kLongRow ? 2 : 1),
-      w.rows / kBulkTile);
+template <int Warps>
+int64_t stage_bytes(int bits) {
+  return bits == 2   ? BulkSlice<2, Warps>::kStageBytes
+         : bits == 3 ? BulkSlice<3, Warps>::kStageBytes
+                     : BulkSlice<4, Warps>::kStageBytes;
 }
 
 struct Layout {
@@ -36,14 +37,15 @@ struct Layout {
   int64_t bytes;
 };
 
+template <int Warps>
 Layout layout_of(const LinearGptq& linear, int64_t stages) {
   const Weight& w = linear.weight;
-  const int64_t slices = divide_up(w.positions, kSlice),
+  const int64_t slices = divide_up(w.positions, BulkSlice<2, Warps>::kPositions),
                 pieces = divide_up(w.positions, kBulkPiece);
   const int64_t slots = divide_up(stages - 1, slices) + 1;
   const int64_t scales = kBulkTile * w.groups * 2, zeros = kBulkTile * w.groups;
   const int64_t grids = pieces * kGridStride * 4;
-  const int64_t sums = kBulkWarps * kBulkTile * 4;
+  const int64_t sums = Warps * kBulkTile * 4;
   Layout layout;
   layout.plan.stages = static_cast<int>(stages);
   layout.plan.slots = static_cast<int>(slots);
@@ -51,32 +53,38 @@ Layout layout_of(const LinearGptq& linear, int64_t stages) {
   layout.plan.zeros_bytes = static_cast<int>(zeros);
   layout.plan.pieces = static_cast<int>(pieces);
   layout.plan.slices = static_cast<int>(slices);
-  layout.bytes = 1024 + static_cast<int64_t>(sizeof(BulkShared)) + stages * stage_bytes(w.bits) +
-                 slots * (scales + zeros + grids + sums) + pieces * (kBulkPiece * 2 + 4);
+  layout.bytes = 1024 + static_cast<int64_t>(sizeof(BulkShared)) +
+                 stages * stage_bytes<Warps>(w.bits) + slots * (scales + zeros + grids + sums) +
+                 pieces * (kBulkPiece * 2 + 4);
   return layout;
 }
 
-// As many stages as fit in half of a multiprocessor's shared memory, or in all of it where that would
-// be too few; 0 where none of this fits.
+// As many as there is room for. With fewer, which let the next product's blocks stand ready beside
+// them, products alone went faster, but decoding by a fifth slower.
+int64_t blocks_of(const LinearGptq& linear, const Context& context) {
+  return std::min<int64_t>(context.properties.multiProcessorCount * (is_long(linear) ? 1 : 2),
+                           linear.weight.rows / kBulkTile);
+}
+
+// As many stages as fit; 0 where these are too few.
+template <int Warps>
 int64_t stages_of(const LinearGptq& linear, const Context& context) {
   const Weight& w = linear.weight;
-  const int64_t most =
-      divide_up(w.rows / kBulkTile, blocks_of(linear, context)) * divide_up(w.positions, kSlice);
-  for (const int64_t limit : {kHalfSharedBytes, kFullSharedBytes}) {
-    int64_t stages = std::min<int64_t>(kMaxStages, most);
-    while (stages > 0 && layout_of(linear, stages).bytes > limit) --stages;
-    if (stages >= std::min<int64_t>(kMinStages, most)) return stages;
-  }
-  return 0;
+  const int64_t most = divide_up(w.rows / kBulkTile, blocks_of(linear, context)) *
+                       divide_up(w.positions, BulkSlice<2, Warps>::kPositions);
+  const int64_t limit = Warps == kWarps ? kHalfSharedBytes : kFullSharedBytes;
+  int64_t stages = std::min<int64_t>(kMaxStages, most);
+  while (stages > 0 && layout_of<Warps>(linear, stages).bytes > limit) --stages;
+  return stages >= std::min<int64_t>(kMinStages, most) ? stages : 0;
 }
 
 bool is_aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
-template <class T, int Bits>
+template <class T, int Bits, int Warps>
 void launch_bulk(const LinearGptq& linear, Context& context) {
   const Weight& w = linear.weight;
-  const Layout layout = layout_of(linear, stages_of(linear, context));
-  const auto kernel = bulk_matmul<T, Bits>;
+  const Layout layout = layout_of<Warps>(linear, stages_of<Warps>(linear, context));
+  const auto kernel = bulk_matmul<T, Bits, Warps>;
   // A multiprocessor runs blocks of two kernels at a time only if both divide its memory alike.
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                              cudaSharedmemCarveoutMaxShared),
@@ -84,7 +92,7 @@ void launch_bulk(const LinearGptq& linear, Context& context) {
   Launch config;
   config.name = "linear_gptq";
   config.grid = dim3(static_cast<unsigned>(blocks_of(linear, context)));
-  config.block = dim3(kBulkThreads);
+  config.block = dim3(bulk_threads(Warps));
   config.shared_bytes = static_cast<size_t>(layout.bytes);
   config.overlap = is_captured(context);
   const float to_group =
@@ -96,6 +104,12 @@ void launch_bulk(const LinearGptq& linear, Context& context) {
   launch(config, context, kernel, low_map, high_map, linear, layout.plan, to_group);
 }
 
+template <class T, int Bits>
+void launch_for_length(const LinearGptq& linear, Context& context) {
+  is_long(linear) ? launch_bulk<T, Bits, kManyWarps>(linear, context)
+                  : launch_bulk<T, Bits, kWarps>(linear, context);
+}
+
 }  // namespace
 
 bool bulk_fits(const LinearGptq& linear, const Context& context) {
@@ -105,16 +119,25 @@ bool bulk_fits(const LinearGptq& linear, const Context& context) {
   const bool groups_fit = w.groups == 1 || w.group_size % kBulkPiece == 0;
   const bool aligned = is_aligned(w.codes) && is_aligned(w.high) && is_aligned(w.scales) &&
                        is_aligned(w.zeros) && linear.depth % 8 == 0;
-  return context.properties.major >= 9 && w.bits <= 3 && linear.rows == 1 && w.positions > 0 &&
+  // Long rows of 4 bits go as fast with the stream kernel.
+  const bool faster = w.bits < 4 || (w.bits == 4 && !is_long(linear));
+  return context.properties.major >= 9 && faster && linear.rows == 1 && w.positions > 0 &&
          w.scales_dtype != DType::F32 && w.rows >= kBulkTile && rows_fit && groups_fit && aligned &&
-         stages_of(linear, context) > 0;
+         (is_long(linear) ? stages_of<kManyWarps>(linear, context)
+                          : stages_of<kWarps>(linear, context)) > 0;
 }
 
 void multiply_bulk(const LinearGptq& linear, Context& context) {
   with_half(linear.dtype, "linear_gptq: x", [&](auto zero) {
     using T = decltype(zero);
-    linear.weight.bits == 2 ? launch_bulk<T, 2>(linear, context)
-                            : launch_bulk<T, 3>(linear, context);
+    switch (linear.weight.bits) {
+      case 2:
+        return launch_for_length<T, 2>(linear, context);
+      case 3:
+        return launch_for_length<T, 3>(linear, context);
+      default:
+        return launch_for_length<T, 4>(linear, context);
+    }
   });
 }
 

@@ -36,11 +36,12 @@ void launch_fused(const LinearGptq& linear, const FusedPart& part, Context& cont
   config.cluster = part.split;
   config.shared_bytes = Shape::kSharedBytes;
   config.overlap = is_captured(context);
-  const CUtensorMap low_map = byte_matrix_map(w.codes, w.rows, w.row_bytes(plane_width(Bits)),
-                                              kFusedColumns, kTileDepth * plane_width(Bits) / 8);
-  const CUtensorMap high_map =
-      Bits == 3 ? byte_matrix_map(w.high, w.rows, w.row_bytes(1), kFusedColumns, kTileDepth / 8)
-                : low_map;
+  const CUtensorMap low_map =
+      byte_matrix_map(w.codes, w.rows, w.row_bytes(plane_width(Bits)), kFusedColumns,
+                      Shape::kStageDepth * plane_width(Bits) / 8);
+  const CUtensorMap high_map = Bits == 3 ? byte_matrix_map(w.high, w.rows, w.row_bytes(1),
+                                                           kFusedColumns, Shape::kStageDepth / 8)
+                                         : low_map;
   const float to_group =
       w.groups == 1 ? 0.0f : static_cast<float>(kChunk) / static_cast<float>(w.group_size);
   launch(config, context, fused_matmul<T, Bits, BatchRows>,
@@ -60,7 +61,7 @@ void launch_for_rows(const LinearGptq& linear, const FusedPart& part, Context& c
     case 128:
       return launch_fused<T, Bits, 128>(linear, part, context);
     default:
-      if constexpr (Bits < 8) launch_fused<T, Bits, 256>(linear, part, context);
+      return launch_fused<T, Bits, 256>(linear, part, context);
   }
 }
 
@@ -104,15 +105,42 @@ FusedPart part_for_few_rows(const LinearGptq& linear, const Context& context) {
   return {0, tiles, rows, split};
 }
 
+// Microseconds on an H100 that a round of blocks of 64, 128 and 256 rows takes when all multiprocessors
+// have one: to fill pipelines and store results, and for each step of K.
+struct RoundTimes {
+  double fixed[3], step[3];
+};
+
+RoundTimes round_times(int bits) {
+  switch (bits) {
+    case 2:
+      return {{4.4, 4.5, 6.6}, {0.496, 0.741, 1.340}};
+    case 3:
+      return {{4.8, 6.3, 7.8}, {0.560, 0.795, 1.419}};
+    case 4:
+      return {{3.3, 5.4, 7.8}, {0.548, 0.759, 1.372}};
+    default:
+      return {{5.0, 5.7, 9.4}, {0.728, 0.900, 1.419}};
+  }
+}
+
+// Rounds of blocks. One that leaves multiprocessors idle is shorter: the others share memory and power.
+double rounds_of(int blocks, int resident) {
+  const int last = blocks % resident;
+  const double part = last > 0 ? 0.82 + 0.12 * last / resident : 0;
+  return blocks / resident + part;
+}
+
 // Microseconds on an H100: rounds of blocks, each of which fills its pipeline, goes through its part
 // of K, exchanges sums and stores results.
 double estimate(const FusedPart& part, const LinearGptq& linear, const Context& context) {
+  const RoundTimes times = round_times(linear.weight.bits);
   const int kind = part.batch_rows / 128;  // 64, 128, 256
-  constexpr double kFixed[] = {2.2, 3.4, 6.0}, kStep[] = {0.556, 0.814, 1.418};
   const int blocks = part.tiles * divide_up(linear.rows, part.batch_rows) * part.split;
-  const int rounds = divide_up(blocks, resident_blocks(part.split, context));
+  const double rounds = rounds_of(blocks, resident_blocks(part.split, context));
   const double exchange = part.split > 1 ? 0.5 + part.batch_rows / 170.0 : 0;
-  return rounds * (kFixed[kind] + divide_up(steps_of(linear), part.split) * kStep[kind] + exchange);
+  return rounds * (times.fixed[kind] + divide_up(steps_of(linear), part.split) * times.step[kind] +
+                   exchange);
 }
 
 // The best way for some tiles if all go the same way.
@@ -122,7 +150,7 @@ FusedPart best_part(int first_tile, int tiles, const LinearGptq& linear, const C
   double least = 0;
   for (int rows : {64, 128, 256}) {
     // Too few stages of this tile fit in shared memory.
-    if (rows == 256 && (w.bits == 8 || !groups_are_tiles(w))) continue;
+    if (rows == 256 && !groups_are_tiles(w)) continue;
     for (int split = 1; split <= kMostSplits; split *= 2) {
       if (split > 1 && steps_of(linear) / split < kLeastSteps) continue;
       const FusedPart part{first_tile, tiles, rows, split};

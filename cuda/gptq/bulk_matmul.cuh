@@ -1,128 +1,29 @@
 // x W^T with few-bit W for one row x on sm_90, limited by the bandwidth of the weights.
 //
-// Each block has an equal share of W's rows, 16 at a time (a tile, one operand of the mma; x is a
-// column of the other). A tile's codes come in slices of K through a ring of stages in shared memory,
-// by bulk copies: they need no registers, and are under way before the kernel's predecessor has ended.
-// Of a slice each warp multiplies 128 positions. Two more warps serve them: one fills the
-// stages; the other makes scales and zero points ready, adds up what the warps found of a tile, in
-// fixed order, and stores it.
+// Each block has an equal share of W's rows, 16 at a time (a tile, one operand of the mma; x is every
+// column of the other). A tile's codes come in slices of K through a ring of stages in shared memory, by
+// bulk copies: they need no registers, and are under way before the kernel's predecessor has ended. Of a
+// slice each warp multiplies two pieces of 128 positions, so that one's loads hide behind the other's
+// products. Two more warps serve them: one fills the stages; the other makes scales and zero points
+// ready, adds up what the warps found of a tile, in fixed order, and stores it.
 //
-// Sums of a piece of 128 positions are of codes times x; the scale follows in f32, after the zero
-// point's share, which is the sum of x over the piece. So groups must consist of whole pieces.
+// Sums of a piece are of codes times x; the scale follows in f32, after the zero point's share, which is
+// the sum of x over the piece. So groups must consist of whole pieces.
 #pragma once
 
 #include "../common/dependency.cuh"
 #include "../common/hopper.cuh"
 #include "../common/reduce.cuh"
-#include "fields.cuh"
+#include "bulk_stages.cuh"
 
 namespace fewbit::cuda::gptq {
 
-constexpr int kBulkWarps = 16;  // that multiply
-constexpr int kBulkMultipliers = kBulkWarps * 32;
-constexpr int kBulkThreads = kBulkMultipliers + 2 * 32;
-constexpr int kBulkTile = 16;  // rows of W
-constexpr int kBulkPiece = 4 * kChunk;
-constexpr int kSlice = kBulkWarps * kBulkPiece;  // positions
-constexpr int kMaxStages = 12;                   // and slots
-
-// A slice of a tile: boxes of 128 bytes of its 16 rows, swizzled by the copies.
-template <int Bits>
-struct BulkSlice {
-  static constexpr int kWidth = plane_width(Bits);
-  static constexpr int kBoxBytes = kBulkTile * 128;
-  static constexpr int kLowBoxes = kSlice * kWidth / 8 / 128;
-  static constexpr int kHighBoxes = Bits == 3 ? kSlice / 8 / 128 : 0;
-  static constexpr int kStageBytes = (kLowBoxes + kHighBoxes) * kBoxBytes;
-};
-
-// How a launch lays out its shared memory: the struct below, the stages at a multiple of 1024 bytes,
-// then these.
-struct BulkPlan {
-  int stages;
-  int slots;         // tiles under way: enough that a stage's next tile finds one free
-  int scales_bytes;  // of a tile, a multiple of 16
-  int zeros_bytes;   // likewise
-  int pieces;        // of a row
-  int slices;
-};
-
-struct BulkShared {
-  uint64_t full[kMaxStages], empty[kMaxStages];
-  uint64_t came[kMaxStages],
-      ready[kMaxStages];      // a slot's grids: as in memory, for the multipliers
-  uint64_t done[kMaxStages];  // and its sums
-};
-
-// A scale in its own type, and its zero point in f16, which holds it exactly.
-struct alignas(4) BulkGrid {
-  uint16_t scale;
-  __half zero;
-
-  __device__ __forceinline__ float scale_of(bool is_bf16) const {
-    return is_bf16 ? __uint_as_float(uint32_t{scale} << 16) : __half2float(__ushort_as_half(scale));
-  }
-};
-// From one piece's grids to the next: threads that write, or read, side by side use all banks.
-constexpr int kGridStride = kBulkTile + 1;
-
-// Where lanes 4i .. 4i + 3 find their row of eight: those that load at the same time are then in
-// different banks, whatever the width.
-__device__ __forceinline__ int tile_row_of(int group) {
-  return (group & 1) * 4 + (group & 2) + group / 4;
-}
-
-// The chunk of a thread in a row of a stage, piece * 4 + part; half: of the tile.
-template <int Bits>
-__device__ __forceinline__ Chunk<Bits> staged_chunk(uint32_t stage, int row, int chunk) {
-  using Slice = BulkSlice<Bits>;
-  const auto at = [&](int byte) {
-    return static_cast<uint32_t>(byte / 128 * Slice::kBoxBytes + row * 128 +
-                                 ((byte % 128) ^ (row % 8 * 16)));
-  };
-  Chunk<Bits> result;
-  const int low = chunk * (kChunk * Slice::kWidth / 8);
-  if constexpr (Slice::kWidth == 2) {
-    const uint2 two = load_shared_two(stage + at(low));
-    result.words[0] = two.x;
-    result.words[1] = two.y;
-  } else {
-#pragma unroll
-    for (int i = 0; i < Slice::kWidth; i += 4) {
-      const uint4 four = load_shared_four(stage + at(low + i * 4));
-      result.words[i] = four.x;
-      result.words[i + 1] = four.y;
-      result.words[i + 2] = four.z;
-      result.words[i + 3] = four.w;
-    }
-  }
-  if constexpr (Bits == 3) {
-    result.high =
-        load_shared(stage + Slice::kLowBoxes * Slice::kBoxBytes + at(chunk * (kChunk / 8)));
-  }
-  return result;
-}
-
-// Position in a ring of `size`, and the parity of its barriers' phase.
-struct RingPosition {
-  int at = 0;
-  uint32_t phase = 0;
-  __device__ __forceinline__ void step(int size) {
-    if (++at == size) {
-      at = 0;
-      phase ^= 1;
-    }
-  }
-};
-
-template <class T, int Bits>
-__global__ __launch_bounds__(kBulkThreads,
-                             2) void bulk_matmul(const __grid_constant__ CUtensorMap low_map,
-                                                 const __grid_constant__ CUtensorMap high_map,
-                                                 const LinearGptq p, const BulkPlan plan,
-                                                 const float to_group) {
+template <class T, int Bits, int Warps>
+__global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_matmul(
+    const __grid_constant__ CUtensorMap low_map, const __grid_constant__ CUtensorMap high_map,
+    const LinearGptq p, const BulkPlan plan, const float to_group) {
 #if __CUDA_ARCH__ >= 900
-  using Slice = BulkSlice<Bits>;
+  using Slice = BulkSlice<Bits, Warps>;
   using namespace hopper;
   extern __shared__ unsigned char shared_bytes[];
   // In a way that leaves the compiler knowing what memory this is.
@@ -142,23 +43,23 @@ __global__ __launch_bounds__(kBulkThreads,
   const auto first_tile = static_cast<int>(tiles * blockIdx.x / gridDim.x);
   const int own_tiles = static_cast<int>(tiles * (blockIdx.x + 1) / gridDim.x) - first_tile;
   start_successor();
-  if (warp == kBulkWarps && lane == 0) {
+  if (warp == Warps && lane == 0) {
     prefetch_map(low_map);
     if (Bits == 3) prefetch_map(high_map);
     for (int i = 0; i < plan.stages; ++i) {
       barrier_init(shared.full[i], 1);
-      barrier_init(shared.empty[i], kBulkWarps);
+      barrier_init(shared.empty[i], Warps);
     }
     for (int i = 0; i < plan.slots; ++i) {
       barrier_init(shared.came[i], 1);
       barrier_init(shared.ready[i], 32);
-      barrier_init(shared.done[i], kBulkWarps * 8);
+      barrier_init(shared.done[i], Warps * 32);
     }
     barrier_init_fence();
   }
   __syncthreads();
 
-  if (warp == kBulkWarps) {
+  if (warp == Warps) {
     // Weights may be read before the kernel's predecessor has ended: they are constants of a captured
     // graph, and outside of one the launch does not overlap.
     if (lane == 0) {
@@ -203,18 +104,26 @@ __global__ __launch_bounds__(kBulkThreads,
     return;
   }
 
-  if (warp > kBulkWarps) {
+  if (warp > Warps) {
     const auto prepare_grids = [&](int slot, uint32_t phase) {
       wait(shared.came[slot], phase);
       const auto* from = reinterpret_cast<const uint16_t*>(scales + slot * plan.scales_bytes);
       const unsigned char* from_zeros = zeros + slot * plan.zeros_bytes;
-      const int row = lane % kBulkTile;
-#pragma unroll 4
-      for (int piece = lane / kBulkTile; piece < plan.pieces; piece += 32 / kBulkTile) {
-        const int at =
-            row * w.groups + static_cast<int>((static_cast<float>(piece) + 0.5f) * to_group);
-        grids[slot * grid_count + piece * kGridStride + row] =
-            BulkGrid{from[at], __float2half_rn(static_cast<float>(from_zeros[at]))};
+      // Lanes along a row's pieces: both the loads and the stores then use all banks.
+      for (int piece = lane; piece < plan.pieces; piece += 32) {
+        const int group = static_cast<int>((static_cast<float>(piece) + 0.5f) * to_group);
+        uint16_t scale[kBulkTile];
+        unsigned char zero[kBulkTile];
+#pragma unroll
+        for (int row = 0; row < kBulkTile; ++row) {
+          scale[row] = from[row * w.groups + group];
+          zero[row] = from_zeros[row * w.groups + group];
+        }
+        BulkGrid* to = grids + slot * grid_count + piece * kGridStride;
+#pragma unroll
+        for (int row = 0; row < kBulkTile; ++row) {
+          to[row] = BulkGrid{scale[row], __float2half_rn(static_cast<float>(zero[row]))};
+        }
       }
       arrive(shared.ready[slot]);
     };
@@ -224,10 +133,10 @@ __global__ __launch_bounds__(kBulkThreads,
     for (int tile = 0; tile < own_tiles; ++tile) {
       wait(shared.done[slot.at], slot.phase);
       if (lane < kBulkTile) {
-        const float* from = sums + slot.at * kBulkWarps * kBulkTile + lane;
+        const float* from = sums + slot.at * Warps * kBulkTile + lane;
         float value = 0;
 #pragma unroll
-        for (int other = 0; other < kBulkWarps; ++other) value += from[other * kBulkTile];
+        for (int other = 0; other < Warps; ++other) value += from[other * kBulkTile];
         const int column = (first_tile + tile) * kBulkTile + lane;
         if (p.bias) value += load_float(p.bias, p.bias_dtype, column);
         store_float(p.out, p.out_dtype, column, activate(value, p.activation));
@@ -239,65 +148,79 @@ __global__ __launch_bounds__(kBulkThreads,
     return;
   }
 
-  // x in shared memory, in the order of the loads below: of a piece the first eight positions of each
-  // lane, then the next. And its sums.
+  // The warp's own pieces of x in shared memory, in the order of the loads below: of a piece the first
+  // eight positions of each lane, then the next. And their sums. Half a warp takes a piece.
   constexpr int kPieceUnits = kBulkPiece / 8;  // of 16 bytes
-  const int units = plan.pieces * kPieceUnits;
+  constexpr int kBatch = 4;                    // loads under way at a time
+  const int in_piece = lane % kPieceUnits;
   wait_for_predecessor();
-  for (int first = 0; first < units; first += kBulkMultipliers) {
-    const int unit = first + static_cast<int>(threadIdx.x);
-    Vector<T> values{};
-    if (unit < units && unit * 8 < p.depth) {
-      values = load_vector(static_cast<const T*>(p.x) + unit * 8);
-    }
-    float sum = 0;
+  for (int first = warp; first < plan.pieces; first += 2 * kBatch * Warps) {
+    const int own = first + lane / kPieceUnits * Warps;
+    Vector<T> values[kBatch];
 #pragma unroll
-    for (int i = 0; i < 8; ++i) sum += to_float(values.value[i]);
-#pragma unroll
-    for (int offset = kPieceUnits / 2; offset > 0; offset /= 2) {
-      sum += __shfl_xor_sync(kFullWarp, sum, offset);
+    for (int i = 0; i < kBatch; ++i) {
+      const int unit = (own + 2 * i * Warps) * kPieceUnits + in_piece;
+      values[i] = Vector<T>{};
+      if (unit * 8 < p.depth) values[i] = load_vector(static_cast<const T*>(p.x) + unit * 8);
     }
-    if (unit < units) {
-      const int piece = unit / kPieceUnits, in_piece = unit % kPieceUnits;
-      const int at = piece * kPieceUnits + in_piece % 4 * 4 + in_piece / 4;
-      store_vector(reinterpret_cast<T*>(x + at * 16), values);
-      if (in_piece == 0) x_sums[piece] = sum;
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      float sum = 0;
+#pragma unroll
+      for (int j = 0; j < 8; ++j) sum += to_float(values[i].value[j]);
+#pragma unroll
+      for (int offset = kPieceUnits / 2; offset > 0; offset /= 2) {
+        sum += __shfl_xor_sync(kFullWarp, sum, offset);
+      }
+      const int piece = own + 2 * i * Warps;
+      if (piece < plan.pieces) {
+        const int at = piece * kPieceUnits + in_piece % 4 * 4 + in_piece / 4;
+        store_vector(reinterpret_cast<T*>(x + at * 16), values[i]);
+        if (in_piece == 0) x_sums[piece] = sum;
+      }
     }
   }
-  named_sync<1, kBulkMultipliers>();
+  __syncwarp();
 
   const int group = lane / 4, part = lane % 4, tile_row = tile_row_of(group);
-  uint32_t columns[kPairs] = {};  // x in the operand's first column, zeros in the others
   const uint32_t x_of = shared_address(x) + part * 16;
   const bool is_bf16 = w.scales_dtype == DType::BF16;
   RingPosition stage, slot;
   for (int tile = 0; tile < own_tiles; ++tile) {
     float totals[2] = {};
     wait(shared.ready[slot.at], slot.phase);
-    for (int piece = warp; piece < plan.slices * kBulkWarps; piece += kBulkWarps) {
+    const BulkGrid* own = grids + slot.at * grid_count + tile_row;
+    for (int slice = 0; slice < plan.slices; ++slice) {
       wait(shared.full[stage.at], stage.phase);
-      if (piece < plan.pieces) {
+      if (warp < plan.pieces) {
         const uint32_t codes = shared_address(ring + stage.at * Slice::kStageBytes);
-        const Chunk<Bits> upper = staged_chunk<Bits>(codes, tile_row, warp * 4 + part),
-                          lower = staged_chunk<Bits>(codes, tile_row + 8, warp * 4 + part);
-        if (group == 0) {
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            const uint4 four = load_shared_four(x_of + (piece * kPieceUnits + i * 4) * 16);
-            columns[4 * i] = four.x;
-            columns[4 * i + 1] = four.y;
-            columns[4 * i + 2] = four.z;
-            columns[4 * i + 3] = four.w;
+        for (int i = 0; i < kWarpPieces; ++i) {
+          const int in_slice = i * Warps + warp;
+          // A piece past the end of a row is computed with another's x, and left out.
+          const int piece = slice * Slice::kPieces + in_slice;
+          const int at = piece < plan.pieces ? piece : warp;
+          const Chunk<Bits> upper = staged_chunk<Slice, Bits>(codes, tile_row, in_slice * 4 + part),
+                            lower =
+                                staged_chunk<Slice, Bits>(codes, tile_row + 8, in_slice * 4 + part);
+          uint32_t columns[kPairs];
+#pragma unroll
+          for (int j = 0; j < 4; ++j) {
+            const uint4 four = load_shared_four(x_of + (at * kPieceUnits + j * 4) * 16);
+            columns[4 * j] = four.x;
+            columns[4 * j + 1] = four.y;
+            columns[4 * j + 2] = four.z;
+            columns[4 * j + 3] = four.w;
           }
-        }
-        FieldProduct<T, Bits> product;
-        product.add(upper, lower, columns);
-        const BulkGrid* own = grids + slot.at * grid_count + piece * kGridStride + tile_row;
+          FieldProduct<T, Bits> product;
+          product.add(upper, lower, columns);
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const float scale = own[half * 8].scale_of(is_bf16);
-          const float zero = to_float(own[half * 8].zero) + FieldProduct<T, Bits>::kOffset;
-          totals[half] += scale * fmaf(-zero, x_sums[piece], product.sum(half * 2));
+          for (int half = 0; half < 2; ++half) {
+            const BulkGrid grid = own[at * kGridStride + half * 8];
+            const float zero = to_float(grid.zero) + FieldProduct<T, Bits>::kOffset;
+            const float sum = fmaf(-zero, x_sums[at], product.sum(half * 2));
+            if (piece < plan.pieces) totals[half] = fmaf(grid.scale_of(is_bf16), sum, totals[half]);
+          }
         }
       }
       __syncwarp();
@@ -305,11 +228,11 @@ __global__ __launch_bounds__(kBulkThreads,
       stage.step(plan.stages);
     }
     if (part == 0) {
-      float* to = sums + (slot.at * kBulkWarps + warp) * kBulkTile + tile_row;
+      float* to = sums + (slot.at * Warps + warp) * kBulkTile + tile_row;
       to[0] = totals[0];
       to[8] = totals[1];
-      arrive(shared.done[slot.at]);
     }
+    arrive(shared.done[slot.at]);
     slot.step(plan.slots);
   }
 #endif

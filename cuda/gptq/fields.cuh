@@ -14,7 +14,7 @@ namespace fewbit::cuda::gptq {
 // Products of a chunk of two rows of a weight, 8 apart, with x.
 template <class T, int Bits>
 class FieldProduct {
-  static_assert(Bits == 2 || Bits == 3, "wider codes have other kernels");
+  static_assert(Bits <= 4, "wider codes have other kernels");
 
  public:
   // What is added to every code.

@@ -1,6 +1,6 @@
 // Few-bit codes to wgmma operands in the natural order of K: of 16 neighbouring positions of a row,
-// thread t of four takes 2t, 2t + 1 and 2t + 8, 2t + 9. Codes come from a tile in shared memory of 128
-// positions, copied there with the swizzle of the tile's row width.
+// thread t of four takes 2t, 2t + 1 and 2t + 8, 2t + 9. Codes come from a tile in shared memory of one
+// or two halves of 64 positions, copied there with the swizzle of the tile's row width.
 #pragma once
 
 #include "codes.cuh"
@@ -26,12 +26,12 @@ struct HalfTileWords {
   uint32_t high[Bits == 3 ? 2 : 1];
 };
 
-// low and high: shared-memory addresses of the planes' tiles.
-template <int Bits>
+// low and high: shared-memory addresses of the planes' tiles, of which `half` is one of Halves.
+template <int Bits, int Halves>
 __device__ __forceinline__ HalfTileWords<Bits> load_half_tile(uint32_t low, uint32_t high, int row,
                                                               int half, int part) {
-  constexpr int kRowBytes = kTileDepth * plane_width(Bits) / 8;
-  constexpr int kPieces = kRowBytes / 32;  // in half a row
+  constexpr int kPieces = kTileDepth / 2 * plane_width(Bits) / 8 / 16;  // in half a row
+  constexpr int kRowBytes = Halves * kPieces * 16;
   HalfTileWords<Bits> words;
 #pragma unroll
   for (int i = 0; i < kPieces; ++i) {

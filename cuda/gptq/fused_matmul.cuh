@@ -21,9 +21,13 @@ constexpr int kStagerWarps = 3;
 
 template <int Bits, int BatchRows>
 struct FusedShape {
-  static constexpr int kXBytes = BatchRows * kTileDepth * 2;
-  static constexpr int kLowBytes = kFusedColumns * kTileDepth * plane_width(Bits) / 8;
-  static constexpr int kHighBytes = Bits == 3 ? kFusedColumns * kTileDepth / 8 : 0;
+  // A stage holds both halves of a tile's depth, or one where two would leave too few stages.
+  static constexpr int kHalves = Bits == 8 && BatchRows > 128 ? 1 : 2;
+  static constexpr int kStageDepth = kTileDepth / 2 * kHalves;
+  static constexpr int kStagesPerTile = 2 / kHalves;
+  static constexpr int kXBytes = BatchRows * kStageDepth * 2;
+  static constexpr int kLowBytes = kFusedColumns * kStageDepth * plane_width(Bits) / 8;
+  static constexpr int kHighBytes = Bits == 3 ? kFusedColumns * kStageDepth / 8 : 0;
   static constexpr int kCopiedBytes = kXBytes + kLowBytes + kHighBytes;
   // Scales and zero points, of every part of the tile or, where the largest tiles leave no room for
   // that, of all of it.
@@ -82,6 +86,9 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
   const int first_row = unit / grid.column_tiles * BatchRows;
   const int begin = static_cast<int>(int64_t{grid.depth_steps} * depth_rank / grid.split);
   const int end = static_cast<int>(int64_t{grid.depth_steps} * (depth_rank + 1) / grid.split);
+  const int first_piece = begin * Shape::kStagesPerTile;  // a stage's part of K
+  const int pieces = (end - begin) * Shape::kStagesPerTile;
+  constexpr int kHalfXBytes = Shape::kXBytes / Shape::kHalves;
 
   start_successor();
   if (threadIdx.x == 0) {
@@ -98,44 +105,45 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
   if (threadIdx.x < kFusedThreads - kConsumers) {
     give_registers<40>();
     if (threadIdx.x == 0) {
-      const auto copy_codes = [&](int stage, int step) {
+      // piece: of K, kStageDepth positions.
+      const auto copy_codes = [&](int stage, int piece) {
         arrive_expecting(shared.full[stage], Shape::kCopiedBytes);
         unsigned char* to = shared.stages[stage] + Shape::kXBytes;
-        copy_box(to, low_map, shared.full[stage], step * (kTileDepth * plane_width(Bits) / 8),
-                 first_column);
+        copy_box(to, low_map, shared.full[stage],
+                 piece * (Shape::kStageDepth * plane_width(Bits) / 8), first_column);
         if constexpr (Bits == 3) {
-          copy_box(to + Shape::kLowBytes, high_map, shared.full[stage], step * (kTileDepth / 8),
-                   first_column);
+          copy_box(to + Shape::kLowBytes, high_map, shared.full[stage],
+                   piece * (Shape::kStageDepth / 8), first_column);
         }
       };
-      const auto copy_x = [&](int stage, int step) {
+      const auto copy_x = [&](int stage, int piece) {
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          copy_box(shared.stages[stage] + half * (Shape::kXBytes / 2), x_map, shared.full[stage],
-                   (step * 2 + half) * 128, first_row);
+        for (int half = 0; half < Shape::kHalves; ++half) {
+          copy_box(shared.stages[stage] + half * kHalfXBytes, x_map, shared.full[stage],
+                   (piece * Shape::kHalves + half) * 128, first_row);
         }
       };
       // Weights may be read before the wait: they are constants of a captured graph, and outside of
       // one the launch does not overlap.
-      const int early = min(Shape::kStages, end - begin);
-      for (int i = 0; i < early; ++i) copy_codes(i, begin + i);
+      const int early = min(Shape::kStages, pieces);
+      for (int i = 0; i < early; ++i) copy_codes(i, first_piece + i);
       wait_for_predecessor();
-      for (int i = 0; i < early; ++i) copy_x(i, begin + i);
-      for (int i = early; i < end - begin; ++i) {
+      for (int i = 0; i < early; ++i) copy_x(i, first_piece + i);
+      for (int i = early; i < pieces; ++i) {
         const int stage = i % Shape::kStages;
         wait(shared.empty[stage], static_cast<uint32_t>(i / Shape::kStages & 1) ^ 1);
-        copy_codes(stage, begin + i);
-        copy_x(stage, begin + i);
+        copy_codes(stage, first_piece + i);
+        copy_x(stage, first_piece + i);
       }
     } else if (threadIdx.x >= 32) {
       // A warp to every third stage, so that the loads of several are under way.
       const int warp = static_cast<int>(threadIdx.x) / 32 - 1, lane = threadIdx.x % 32;
       const GridStager<T, Bits> stager(w, first_column, lane, to_group);
       with_scales(w, [&](const auto* scales) {
-        for (int i = warp; i < end - begin; i += kStagerWarps) {
+        for (int i = warp; i < pieces; i += kStagerWarps) {
           const int stage = i % Shape::kStages;
           wait(shared.empty[stage], static_cast<uint32_t>(i / Shape::kStages & 1) ^ 1);
-          stager.stage(scales, begin + i, grid.parts,
+          stager.stage(scales, (first_piece + i) * (Shape::kStageDepth / kChunk), grid.parts,
                        reinterpret_cast<uint2*>(shared.stages[stage] + Shape::kCopiedBytes));
           arrive(shared.full[stage]);
         }
@@ -163,24 +171,25 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
     int stage = 0;
     uint32_t phase = 0;
     for (int step = begin; step < end; ++step) {
-      wait(shared.full[stage], phase);
-      const uint32_t x_tile = shared_address(shared.stages[stage]);
-      const uint32_t low = x_tile + Shape::kXBytes, high = low + Shape::kLowBytes;
-      const uint32_t grids_of = x_tile + Shape::kCopiedBytes + tile_row * 8;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
+        const int in_stage = half % Shape::kHalves;
+        if (in_stage == 0) wait(shared.full[stage], phase);
+        const uint32_t x_tile = shared_address(shared.stages[stage]);
+        const uint32_t low = x_tile + Shape::kXBytes, high = low + Shape::kLowBytes;
+        const uint32_t grids_of = x_tile + Shape::kCopiedBytes + tile_row * 8;
         const HalfTileWords<Bits> words[2] = {
-            load_half_tile<Bits>(low, high, tile_row, half, part),
-            load_half_tile<Bits>(low, high, tile_row + 8, half, part)};
+            load_half_tile<Bits, Shape::kHalves>(low, high, tile_row, in_stage, part),
+            load_half_tile<Bits, Shape::kHalves>(low, high, tile_row + 8, in_stage, part)};
         uint2 grids[2][2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const uint32_t from = grids_of + (half * 2 + i) * part_bytes;
+          const uint32_t from = grids_of + (in_stage * 2 + i) * part_bytes;
           grids[i][0] = load_shared_two(from);
           grids[i][1] = load_shared_two(from + 8 * 8);
         }
         unpack_half<T, Bits>(words, grids, part, a[half]);
-        const uint64_t x = tile_descriptor(shared.stages[stage] + half * (Shape::kXBytes / 2));
+        const uint64_t x = tile_descriptor(shared.stages[stage] + in_stage * kHalfXBytes);
         wgmma_fence();
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
@@ -193,13 +202,13 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
         wgmma_commit();
         // What came before is done with its registers and its stage.
         wgmma_wait<1>();
-        if (half == 0 && step > begin) {
+        if (in_stage == 0 && (step > begin || half > 0)) {
           release(stage == 0 ? Shape::kStages - 1 : stage - 1);
         }
-      }
-      if (++stage == Shape::kStages) {
-        stage = 0;
-        phase ^= 1;
+        if (in_stage == Shape::kHalves - 1 && ++stage == Shape::kStages) {
+          stage = 0;
+          phase ^= 1;
+        }
       }
     }
     wgmma_wait<0>();

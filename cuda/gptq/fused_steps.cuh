@@ -14,9 +14,9 @@ constexpr int kTileParts = kTileDepth / kChunk;  // that may be of different gro
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-// Stages the scales and zero points of a tile, as FragmentUnpacker takes them: [parts][rows] for its
-// 32-position parts, or one for all of them. A warp does a tile; each of its lanes takes four rows of
-// the weight.
+// Stages the scales and zero points of what a stage holds, as FragmentUnpacker takes them: [parts][rows]
+// for its 32-position parts, or one for all of them. A warp does a stage; each of its lanes takes four
+// rows of the weight.
 template <class T, int Bits>
 class GridStager {
  public:
@@ -29,10 +29,12 @@ class GridStager {
     }
   }
 
+  // first_chunk: number of the stage's first part in the row.
   template <class Scale>
-  __device__ __forceinline__ void stage(const Scale* scales, int step, int parts, uint2* to) const {
+  __device__ __forceinline__ void stage(const Scale* scales, int first_chunk, int parts,
+                                        uint2* to) const {
     for (int part = 0; part < parts; ++part) {
-      const float chunk = static_cast<float>(step * kTileParts + part);
+      const auto chunk = static_cast<float>(first_chunk + part);
       const int group = min(static_cast<int>((chunk + 0.5f) * to_group_), last_group_);
       Scale scale[kRows];
       uint8_t zero[kRows];

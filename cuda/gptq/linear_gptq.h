@@ -48,8 +48,8 @@ struct LinearGptq {
 void gather_columns(const LinearGptq& linear, const void* x, int64_t x_columns,
                     const int32_t* order, void* to, Context& context);
 
-// linear_gptq_bulk.cu: one row and 2 or 3 bits on sm_90, where groups consist of whole pieces of 128
-// positions. Wider codes go better with other kernels by way of the next.
+// linear_gptq_bulk.cu: one row and up to 4 bits on sm_90, where groups consist of whole pieces of 128
+// positions. Bytes go as fast with the next.
 bool bulk_fits(const LinearGptq& linear, const Context& context);
 void multiply_bulk(const LinearGptq& linear, Context& context);
 

@@ -147,7 +147,8 @@ const linear: OpCase[] = WIDTHS.flatMap((bits) => [
   linearGptqCase({ bits, m: 37, n: 40, k: 256, groupSize: 32, order: mixed(256), wide: true }),
   // Where a block of the kernel for few rows on sm_90 has more tiles than one, several slices of K, a
   // last piece that is not full.
-  linearGptqCase({ bits, m: 1, n: 2160, k: 256, groupSize: 128, bias: true }),
+  linearGptqCase({ bits, m: 1, n: 4240, k: 256, groupSize: 128, bias: true }),
+  linearGptqCase({ bits, m: 1, n: 48, k: 4480, groupSize: 128 }),
   linearGptqCase({ bits, m: 7, n: 48, k: 4480, groupSize: 128, wide: true }),
   linearGptqCase({ bits, m: 2, n: 32, k: 2240, groupSize: 2240, relu: true, spacing: 40 }),
 ]);

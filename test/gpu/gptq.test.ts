@@ -20,7 +20,7 @@ function randomWeight(device: Device, bits: ops.GptqBits, n: number, k: number):
     const shape = [n, ops.gptqPlaneBytes(k, width)] as const;
     return tensorOf(device, 'u8', [...shape], bytes(shape[0] * shape[1], 256));
   };
-  const groups = k / GROUP;
+  const groups = Math.ceil(k / GROUP);
   const scales = normals(n * groups, 3, 0.01).map(Math.abs);
   return {
     bits,
@@ -65,7 +65,9 @@ describeGpu('on CUDA', () => {
 
   // So many outputs that tiles go in whole rounds of blocks and a rest, each its own way.
   test.each(ops.GPTQ_BITS)('of %i bits: rows among many are what they are alone', (bits) => {
-    const [n, k, rows] = [17152, 512, 256];
+    const [n, rows] = [17152, 256];
+    // Half a tile is left over, where rows of 3 bits would be too ill aligned for it.
+    const k = bits === 3 ? 512 : 576;
     const device = Device.open('cuda');
     const weight = randomWeight(device, bits, n, k);
     const values = normals(rows * k, 1);

@@ -1,0 +1,107 @@
+// What bulk_matmul keeps in shared memory: slices of codes as bulk copies leave them, scales and zero
+// points as its multipliers read them.
+#pragma once
+
+#include "fields.cuh"
+
+namespace fewbit::cuda::gptq {
+
+constexpr int kBulkTile = 16;  // rows of W
+constexpr int kBulkPiece = 4 * kChunk;
+constexpr int kWarpPieces = 2;  // of each warp in a slice
+constexpr int kMaxStages = 16;  // and slots
+
+// Threads of a block of which `warps` multiply.
+constexpr int bulk_threads(int warps) { return (warps + 2) * 32; }
+
+// A slice of a tile: boxes of 128 bytes of its 16 rows, swizzled by the copies.
+template <int Bits, int Warps>
+struct BulkSlice {
+  static constexpr int kPieces = Warps * kWarpPieces;
+  static constexpr int kPositions = kPieces * kBulkPiece;
+  static constexpr int kWidth = plane_width(Bits);
+  static constexpr int kBoxBytes = kBulkTile * 128;
+  static constexpr int kLowBoxes = kPositions * kWidth / 8 / 128;
+  static constexpr int kHighBoxes = Bits == 3 ? kPositions / 8 / 128 : 0;
+  static constexpr int kStageBytes = (kLowBoxes + kHighBoxes) * kBoxBytes;
+};
+
+// How a launch lays out its shared memory: the struct below, the stages at a multiple of 1024 bytes,
+// then these.
+struct BulkPlan {
+  int stages;
+  int slots;         // tiles under way: enough that a stage's next tile finds one free
+  int scales_bytes;  // of a tile, a multiple of 16
+  int zeros_bytes;   // likewise
+  int pieces;        // of a row
+  int slices;
+};
+
+struct BulkShared {
+  uint64_t full[kMaxStages], empty[kMaxStages];
+  uint64_t came[kMaxStages],
+      ready[kMaxStages];      // a slot's grids: as in memory, for the multipliers
+  uint64_t done[kMaxStages];  // and its sums
+};
+
+// A scale in its own type, and its zero point in f16, which holds it exactly.
+struct alignas(4) BulkGrid {
+  uint16_t scale;
+  __half zero;
+
+  __device__ __forceinline__ float scale_of(bool is_bf16) const {
+    return is_bf16 ? __uint_as_float(uint32_t{scale} << 16) : __half2float(__ushort_as_half(scale));
+  }
+};
+// From one piece's grids to the next: threads that write, or read, side by side use all banks.
+constexpr int kGridStride = kBulkTile + 1;
+
+// Where lanes 4i .. 4i + 3 find their row of eight: those that load at the same time are then in
+// different banks, whatever the width.
+__device__ __forceinline__ int tile_row_of(int group) {
+  return (group & 1) * 4 + (group & 2) + group / 4;
+}
+
+// The chunk of a thread in a row of a stage, piece * 4 + part; half: of the tile.
+template <class Slice, int Bits>
+__device__ __forceinline__ Chunk<Bits> staged_chunk(uint32_t stage, int row, int chunk) {
+  const auto at = [&](int byte) {
+    return static_cast<uint32_t>(byte / 128 * Slice::kBoxBytes + row * 128 +
+                                 ((byte % 128) ^ (row % 8 * 16)));
+  };
+  Chunk<Bits> result;
+  const int low = chunk * (kChunk * Slice::kWidth / 8);
+  if constexpr (Slice::kWidth == 2) {
+    const uint2 two = load_shared_two(stage + at(low));
+    result.words[0] = two.x;
+    result.words[1] = two.y;
+  } else {
+#pragma unroll
+    for (int i = 0; i < Slice::kWidth; i += 4) {
+      const uint4 four = load_shared_four(stage + at(low + i * 4));
+      result.words[i] = four.x;
+      result.words[i + 1] = four.y;
+      result.words[i + 2] = four.z;
+      result.words[i + 3] = four.w;
+    }
+  }
+  if constexpr (Bits == 3) {
+    result.high =
+        load_shared(stage + Slice::kLowBoxes * Slice::kBoxBytes + at(chunk * (kChunk / 8)));
+  }
+  return result;
+}
+
+// Position in a ring of `size`, and the parity of its barriers' phase.
+struct RingPosition {
+  int at = 0;
+  uint32_t phase = 0;
+  __device__ __forceinline__ void step(int size) {
+    if (++at == size) {
+      at = 0;
+      phase ^= 1;
+    }
+  }
+};
+
+}  // namespace fewbit::cuda::gptq
