@@ -7,6 +7,7 @@
 #include "common/launch.h"
 #include "common/zeroed.h"
 #include "int8/quantize_cluster.cuh"
+#include "int8/quantize_row.cuh"
 #include "int8/quantize_rows.cuh"
 
 namespace fewbit::cuda {
@@ -44,6 +45,20 @@ bool fits_cluster(const Quantize& q, const Context& context) {
   return q.threshold > 0 && context.properties.major >= 9 && q.rows <= kMaxClusterRows &&
          q.rows * q.padded_cols <= kMaxClusterValues &&
          slice_of(q).word_bytes() + row_bytes<T>(q) <= kMaxClusterBytes;
+}
+
+template <class T, bool Vectors>
+void quantize_one_row(const Quantize& q, Context& context) {
+  Launch config;
+  config.name = "int8_quantize";
+  // As bulk_matmul has it (linear_int8_bulk.cu), which comes next.
+  check(cudaFuncSetAttribute(int8::quantize_row<T, Vectors>,
+                             cudaFuncAttributePreferredSharedMemoryCarveout,
+                             cudaSharedmemCarveoutMaxShared),
+        config.name);
+  config.block = dim3(int8::kOneRowThreads);
+  config.overlap = true;
+  launch(config, context, int8::quantize_row<T, Vectors>, q);
 }
 
 template <class T, bool Vectors>
@@ -93,6 +108,9 @@ void quantize_by_rows(const Quantize& q, Context& context) {
 
 template <class T, bool Vectors>
 void quantize(const Quantize& q, Context& context) {
+  if (q.rows == 1 && q.padded_cols <= int8::kOneRowValues) {
+    return quantize_one_row<T, Vectors>(q, context);
+  }
   fits_cluster<T>(q, context) ? quantize_in_clusters<T, Vectors>(q, context)
                               : quantize_by_rows<T, Vectors>(q, context);
 }

@@ -15,19 +15,22 @@ namespace {
 
 using namespace ops::linear_int8;
 
-// Which kernel computes a product follows from its rows and the device alone: kernels differ in the
+// Which kernel computes a product follows from its shape and the device alone: kernels differ in the
 // last bit of the outlier part, and a call must give the same result eagerly and in a graph. Only
 // the fused kernel's tile shape, which changes no bit, is chosen by timing.
-enum class Way { Gemv, Streaming, Fused, Library };
+enum class Way { Gemv, Bulk, Streaming, Fused, Library };
 constexpr int64_t kMaxStreamRows = 16;
 constexpr int64_t kMaxStreamRowsUnfused = 64;  // then a library product with an epilogue is faster
 // Weights so large that little is left to hide: one row goes fastest by dot products, if rows of the
-// weight are long enough for a block's loads, and a few rows with the deepest pipeline, likewise.
+// weight are long enough for a block's loads.
 constexpr int64_t kGemvBytes = int64_t{64} << 20;
 constexpr int64_t kGemvDepth = 16384;
-constexpr int64_t kFusedBytes = int64_t{80} << 20;
-constexpr int64_t kFusedDepth = 8192;
+// Nine to sixteen rows go to the fused kernel where it starts early enough to hide most of a small
+// weight, and where rows of a large one are long enough for its deep pipeline.
 constexpr int64_t kMinFusedRows = 9;
+constexpr int64_t kDeepRow = 8192;
+constexpr int64_t kSmallBytes = int64_t{64} << 20;
+constexpr int64_t kLargeBytes = int64_t{80} << 20;
 
 // int32 sums that exist at a time: few enough to stay partly in L2, many enough to fill the GPU.
 constexpr int64_t kMaxSumBytes = int64_t{96} << 20;
@@ -85,13 +88,17 @@ int64_t chunk_rows(int64_t rows, int64_t weight_rows) {
   return std::min(rows, std::max(fitting, kRowMultiple));
 }
 
+bool few_rows_fused(int64_t rows, int64_t weight_bytes, int64_t depth) {
+  return rows >= kMinFusedRows &&
+         (depth < kDeepRow ? weight_bytes <= kSmallBytes : weight_bytes >= kLargeBytes);
+}
+
 Way way_of(int64_t rows, int64_t weight_rows, int64_t depth, const Context& context) {
   const int64_t weight_bytes = weight_rows * depth;
   if (rows == 1 && weight_bytes >= kGemvBytes && depth >= kGemvDepth) return Way::Gemv;
+  if (int8::bulk_fits(rows, depth, context)) return Way::Bulk;
   const bool fused = int8::fused_available(context);
-  if (fused && rows >= kMinFusedRows && weight_bytes >= kFusedBytes && depth >= kFusedDepth) {
-    return Way::Fused;
-  }
+  if (fused && few_rows_fused(rows, weight_bytes, depth)) return Way::Fused;
   if (rows <= kMaxStreamRows) return Way::Streaming;
   if (fused) return Way::Fused;
   return rows > kMaxStreamRowsUnfused && context.cublaslt ? Way::Library : Way::Streaming;
@@ -168,6 +175,8 @@ void run(const OpCall& call, Context& context) {
   switch (way_of(p, context)) {
     case Way::Gemv:
       return int8::multiply_by_gemv(p, context);
+    case Way::Bulk:
+      return int8::multiply_bulk(p, context);
     case Way::Fused:
       return int8::multiply_fused(
           p, context.tuner.choice(key_of(p), int8::suggest_fused_variant(p, context)), context);

@@ -111,11 +111,15 @@ double estimate(const TileShape& shape, const Product& p, const Context& context
 }
 
 // Rows that no tile of 64 would leave over are better off there: the estimate does not know that few
-// rows are limited by the bandwidth of the weight.
-bool fits(const TileShape& shape, const Product& p) {
+// rows are limited by the bandwidth of the weight. Nor do they gain by a split then, if without one
+// half of the multiprocessors have a tile: blocks that go on to the next tile fetch it in time.
+bool fits(const TileShape& shape, const Product& p, const Context& context) {
   constexpr int kFewRows = 64;
-  const bool rows_fit = p.rows > kFewRows || shape.rows * shape.row_tiles <= kFewRows;
-  return rows_fit && divide_up(p.depth, kDepthStep) >= shape.split;
+  if (divide_up(p.depth, kDepthStep) < shape.split) return false;
+  if (p.rows > kFewRows) return true;
+  const int whole_tiles = divide_up(p.columns, kShapes[0].columns);
+  const bool busy = 2 * whole_tiles > context.properties.multiProcessorCount;
+  return shape.rows * shape.row_tiles <= kFewRows && !(busy && shape.split > 1);
 }
 
 }  // namespace
@@ -128,7 +132,7 @@ int suggest_fused_variant(const Product& product, const Context& context) {
   int best = 0;  // which always fits
   double least = estimate(kShapes[best], product, context);
   for (int i = 1; i < static_cast<int>(std::size(kShapes)); ++i) {
-    if (!fits(kShapes[i], product)) continue;
+    if (!fits(kShapes[i], product, context)) continue;
     const double clocks = estimate(kShapes[i], product, context);
     if (clocks < least) {
       least = clocks;
@@ -145,7 +149,7 @@ std::vector<int> fused_variants(const Product& product, const Context& context) 
   const double limit = kWorthTiming * estimate(best, product, context);
   std::vector<int> promising;
   for (int i = 0; i < static_cast<int>(std::size(kShapes)); ++i) {
-    if (fits(kShapes[i], product) && estimate(kShapes[i], product, context) <= limit) {
+    if (fits(kShapes[i], product, context) && estimate(kShapes[i], product, context) <= limit) {
       promising.push_back(i);
     }
   }

@@ -52,6 +52,28 @@ __device__ __forceinline__ void arrive_at(uint64_t& barrier, uint32_t rank) {
                : "memory");
 }
 
+// Likewise, for what this thread knows to be written: whoever acquires the barrier there sees it.
+__device__ __forceinline__ void release_to(uint64_t& barrier, uint32_t rank) {
+  asm volatile(
+      "{\n\t.reg .b32 remote;\n\t"
+      "mapa.shared::cluster.u32 remote, %0, %1;\n\t"
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n\t}" ::"r"(
+          shared_address(&barrier)),
+      "r"(rank)
+      : "memory");
+}
+
+// Waits for what other blocks of the cluster release.
+__device__ __forceinline__ void acquire(uint64_t& barrier, uint32_t parity) {
+  asm volatile(
+      "{\n\t.reg .pred done;\n\t"
+      "again:\n\t"
+      "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n\t"
+      "@!done bra again;\n\t}" ::"r"(shared_address(&barrier)),
+      "r"(parity)
+      : "memory");
+}
+
 // Returns once the phase of the given parity has completed. Orders this block's memory accesses; an
 // acquire of cluster scope would throw away the L1 cache each time.
 __device__ __forceinline__ void wait(uint64_t& barrier, uint32_t parity) {

@@ -38,7 +38,8 @@ __device__ __forceinline__ void with_constant(int index, Body body) {
 template <class Shape, int Split>
 __device__ __forceinline__ void exchange_sums(const int32_t (&sums)[Shape::kFragments * 4],
                                               int32_t (&own)[Shape::kOwnFragments * 4],
-                                              int4* buffer, int part, int tile, int thread) {
+                                              int4* buffer, uint64_t& written, int part, int tile,
+                                              int thread) {
   constexpr int kOwn = Shape::kOwnFragments, kGroups = Shape::kDepthGroups;
   const auto place = [&](int group, int owner, int fragment) {
     return &buffer[((group * Shape::kParts + owner) * kOwn + fragment) * Shape::kExchangeThreads +
@@ -54,7 +55,12 @@ __device__ __forceinline__ void exchange_sums(const int32_t (&sums)[Shape::kFrag
     }
   }
   if constexpr (Split > 1) {
-    hopper::cluster_sync();
+    const int lane = thread % 32;
+    __syncwarp();
+    if (lane < Split) {
+      hopper::release_to(written, static_cast<uint32_t>(lane * Shape::kTiles + tile));
+    }
+    hopper::acquire(written, 0);
   } else {
     hopper::named_sync<kConsumerBarrier, kConsumerThreads>();
   }
@@ -127,6 +133,7 @@ __global__ __launch_bounds__(kFusedThreads,
     shared.released = 0;
     barrier_init(shared.terms_full, kStagerThreads);
     barrier_init(shared.terms_empty, kConsumerThreads);
+    barrier_init(shared.written, Split * kConsumerWarps);
     barrier_init_fence();
   }
   if constexpr (Shape::kCluster > 1) {
@@ -141,9 +148,6 @@ __global__ __launch_bounds__(kFusedThreads,
 
   if (threadIdx.x < kFusedThreads - kConsumerThreads) {
     give_registers<88>();
-    // For the exchange in exchange_sums, where consumers must not wait for this warpgroup, which may
-    // be waiting for them.
-    if constexpr (Split > 1) cluster_arrive_relaxed();
     int stage = 0;
     uint32_t phase = 0;
     const auto next = [&] {
@@ -229,8 +233,6 @@ __global__ __launch_bounds__(kFusedThreads,
         }
       }
     }
-    __syncwarp();
-    if constexpr (Split > 1) cluster_wait();
   } else {
     take_registers<208>();
     const int thread = static_cast<int>(threadIdx.x) - (kFusedThreads - kConsumerThreads);
@@ -304,7 +306,8 @@ __global__ __launch_bounds__(kFusedThreads,
         // Nobody reads the stages any more, or what was exchanged before.
         named_sync<kConsumerBarrier, kConsumerThreads>();
         int4* buffer = Split > 1 ? reinterpret_cast<int4*>(shared.stages) : shared.exchange;
-        exchange_sums<Shape, Split>(sums, own, buffer, part_of_k, tile_rank, thread);
+        exchange_sums<Shape, Split>(sums, own, buffer, shared.written, part_of_k, tile_rank,
+                                    thread);
       } else {
 #pragma unroll
         for (int i = 0; i < Shape::kOwnFragments * 4; ++i) own[i] = sums[i];

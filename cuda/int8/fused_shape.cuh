@@ -49,7 +49,8 @@ struct FusedShape {
     uint64_t full[kStages], empty[kStages];
     uint64_t outliers_full[2], outliers_empty[2];
     uint64_t terms_full, terms_empty;
-    int released;  // the kernel before has ended
+    uint64_t written;  // the sums that the blocks of a split exchange
+    int released;      // the kernel before has ended
   };
   static constexpr int kSharedBytes = sizeof(Shared) + 1024;  // room to align
 };

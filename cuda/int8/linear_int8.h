@@ -12,6 +12,10 @@ struct Product;
 // linear_int8_gemv.cu: dot products, for up to four rows.
 void multiply_by_gemv(const Product& product, Context& context);
 
+// linear_int8_bulk.cu: for compute capability 9.0, one row, or up to eight whose codes a block holds.
+bool bulk_fits(int64_t rows, int64_t depth, const Context& context);
+void multiply_bulk(const Product& product, Context& context);
+
 // linear_int8_stream.cu: best for a few rows, right for any number on any device.
 void multiply_streaming(const Product& product, Context& context);
 

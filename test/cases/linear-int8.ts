@@ -151,6 +151,9 @@ const products: OpCase[] = [
     kept: [11, 440],
   }),
   linearInt8Case({ m: 300, n: 96, k: 520, outliers: range(33, 7), mode: 1 }),
+  // On an H100 a block goes through several tiles, or blocks share K.
+  linearInt8Case({ m: 3, n: 2400, k: 1300, outliers: range(20, 60), bias: true, kept: [60] }),
+  linearInt8Case({ m: 17, n: 64, k: 1024, outliers: range(6, 150), bias: true }),
 ];
 
 const columnError: OpCase[] = [
