@@ -207,16 +207,6 @@ __device__ __forceinline__ int4 load_remote(const int4* local, uint32_t rank) {
   return value;
 }
 
-// Into the same place of block `rank` of the cluster.
-__device__ __forceinline__ void store_remote(float* local, uint32_t rank, float value) {
-  asm volatile(
-      "{\n\t.reg .b32 remote;\n\t"
-      "mapa.shared::cluster.u32 remote, %0, %1;\n\t"
-      "st.shared::cluster.f32 [remote], %2;\n\t}" ::"r"(shared_address(local)),
-      "r"(rank), "f"(value)
-      : "memory");
-}
-
 // A word into the same place of block `rank`'s shared memory, where it counts on the same barrier.
 __device__ __forceinline__ void send_word(uint32_t* local, uint32_t value, uint64_t& barrier,
                                           uint32_t rank) {
