@@ -4,7 +4,7 @@
  * rotates q and k, appends the new key and value, and attends.
  *
  *   node dist/bench/attention.js [--config llama-2-7b,llama-3-8b] [--context 1024,8192,32768]
- *     [--batch 1,16,64] [--bits 8,4,3] [--scales static,dynamic] [--dtype f16|bf16]
+ *     [--batch 1,16,64] [--bits 8,4,3] [--scales static,feedback,dynamic] [--dtype f16|bf16]
  *     [--device cuda:0] [--json]
  */
 import { parseArgs } from 'node:util';
@@ -49,7 +49,11 @@ function kinds(): CacheKind[] {
     if (!bits) throw new Error(`--bits takes ${ops.KV_BITS.join(', ')}, got '${text}'`);
     return values.scales.split(',').map((scales): CacheKind => {
       if (scales === 'static' || scales === 'dynamic') return { bits, scales };
-      throw new Error(`--scales takes static and dynamic, got '${scales}'`);
+      // Keys of 8 bits are rounded to the nearest.
+      if (scales === 'feedback' && bits < 8) return { bits, scales };
+      throw new Error(
+        `--scales takes static, dynamic and, below 8 bits, feedback, got '${scales}'`,
+      );
     });
   });
 }

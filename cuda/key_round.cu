@@ -7,6 +7,7 @@
 #include "common/cuda_op.h"
 #include "common/dependency.cuh"
 #include "common/launch.h"
+#include "kv/key_round.h"
 
 namespace fewbit::cuda {
 namespace {
@@ -50,7 +51,7 @@ __device__ __forceinline__ void stage(const __half* from, __half* to, int count)
 // channel. The groups follow each other; what errors add to later channels is summed on the way, so
 // that each element of feedback is read once for all rows, by neighbouring threads.
 template <class T, int Rows, bool Staged>
-__global__ __launch_bounds__(kLargestHead) void round_keys(const KeyRound<T> p) {
+__global__ __launch_bounds__(kLargestHead) void key_round_kernel(const KeyRound<T> p) {
   __shared__ float errors[Rows][Staged ? kStagedHead : kLargestHead];
   extern __shared__ __align__(16) __half staged[];
   const int head = static_cast<int>(blockIdx.y), i = static_cast<int>(threadIdx.x);
@@ -141,10 +142,12 @@ void launch_rows(const KeyRound<T>& problem, Context& context) {
   config.block = dim3(static_cast<unsigned>((problem.dim + 31) / 32 * 32));
   config.shared_bytes = Staged ? sizeof(__half) * problem.dim * problem.dim : 0;
   config.overlap = true;
-  launch(config, context, round_keys<T, Rows, Staged>, problem);
+  launch(config, context, key_round_kernel<T, Rows, Staged>, problem);
 }
 
-void run(const OpCall& call, Context& context) {
+}  // namespace
+
+void kv::round_keys(const OpCall& call, Context& context) {
   with_float(call[q].dtype, [&](auto none) {
     using T = decltype(none);
     const int64_t dim = call[feedback].shape[1];
@@ -176,7 +179,7 @@ void run(const OpCall& call, Context& context) {
   });
 }
 
-const CudaOp op("key_round", run);
-
+namespace {
+const CudaOp op("key_round", kv::round_keys);
 }  // namespace
 }  // namespace fewbit::cuda

@@ -7,8 +7,11 @@ export const PAGE = 64;
 /** How a cache keeps keys and values. */
 export interface CacheKind {
   bits: 16 | ops.KvBits;
-  /** Scales of channels or of tokens; means nothing at 16 bits. */
-  scales: 'static' | 'dynamic';
+  /**
+   * Scales of channels, those with keys whose errors make up for each other, or of tokens; means
+   * nothing at 16 bits.
+   */
+  scales: 'static' | 'feedback' | 'dynamic';
 }
 
 /** Heads of a layer's cache. */
@@ -48,7 +51,10 @@ export function makeCache(
   // The range from -2 to 2, which most values of unit noise are in.
   const grid = new Float32Array(2 * channels).fill(2 / half).fill(half, channels);
   const upload = (): Tensor => keep(device.from('f32', [2, channels], grid));
-  return { ...codes, grids: { key: upload(), value: upload() } };
+  const fixed = { ...codes, grids: { key: upload(), value: upload() } };
+  if (scales === 'static') return fixed;
+  const keyFeedback = keep(noise(device, 'f16', [kvHeads, headDim, headDim], 5, 0.1));
+  return { ...fixed, keyFeedback };
 }
 
 /** Fills a cache with noise: codes go through the quantizer. */

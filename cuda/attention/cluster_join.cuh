@@ -4,6 +4,7 @@
 // have to be acknowledged.
 #pragma once
 
+#include "../common/hopper.cuh"
 #include "splits.cuh"
 
 namespace fewbit::cuda::attention {
@@ -42,13 +43,13 @@ struct ClusterJoin {
   uint64_t arrived;
 
 #if __CUDA_ARCH__ >= 900
-  // By all threads of all blocks, before anything else.
+  // By all threads of all blocks, before anything else. Each must say by arriving at the cluster's
+  // barrier, after this, that others may send it what they found.
   __device__ __forceinline__ void prepare() {
     if (threadIdx.x == 0) {
       hopper::barrier_init(arrived, 1);
       hopper::barrier_init_fence();
     }
-    hopper::cluster_arrive_relaxed();
   }
 
   // By all threads of all blocks, once the findings of the first `active` blocks are complete in their

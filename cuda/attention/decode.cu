@@ -38,7 +38,10 @@ __global__ void __launch_bounds__(kSplitThreads, resident_blocks(Chunks))
   const int first_tile = split * kSplitWarps + warp, step = splits.count * kSplitWarps;
   const bool in_cluster = splits.count > 1 && !splits.sums;
 #if __CUDA_ARCH__ >= 900
-  if (in_cluster) memory.join.prepare();
+  if (in_cluster) {
+    memory.join.prepare();
+    hopper::cluster_arrive_relaxed();
+  }
 #endif
   start_successor();
   TileRing<T, Chunks>::prepare(memory.arrived[warp], splits.stages);

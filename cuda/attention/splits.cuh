@@ -1,8 +1,7 @@
 // How flash-decoding shares a row's keys among blocks, and how their findings are joined: in the
-// shared memory of a cluster, or through the workspace by the block that comes last.
+// shared memory of a cluster (cluster_join.cuh), or through the workspace by the block that comes last.
 #pragma once
 
-#include "../common/hopper.cuh"
 #include "../common/reduce.cuh"
 #include "fragment.cuh"
 #include "problem.cuh"
@@ -46,13 +45,6 @@ struct Findings {
   SplitSum sums[kTileHeads];
 };
 
-// What the blocks of a cluster send each other: each finishes its own share of the elements.
-template <int Width>
-struct ClusterFindings {
-  float values[kTileHeads * Width * 2];  // [splits, heads, share]
-  SplitSum sums[kMaxCluster][kTileHeads];
-};
-
 // The findings of a block, joined from those of its warps: of(w) is warp w's.
 template <int Width, class Of>
 __device__ __forceinline__ SplitSum join_sums(const Of& of, int head) {
@@ -76,57 +68,6 @@ __device__ __forceinline__ float join_values(const Of& of, int head, int element
     value += power_of_two(of(w).sums[head].largest - largest) * of(w).values[head][element];
   }
   return value;
-}
-
-// Called by all blocks of a cluster, once the findings of its first `active` blocks are complete in
-// their shared memory. Each block has done one cluster_arrive_relaxed() before. No divisions here,
-// and nothing that waits for global memory: every decode step pays for the latency.
-template <class T, int Width, class Of>
-__device__ void join_in_cluster(const Problem& problem, const Splits& splits, const Heads& heads,
-                                int active, const Of& of, ClusterFindings<Width>& received) {
-#if __CUDA_ARCH__ >= 900
-  const int split = blockIdx.x, share = 1 << splits.share;
-  const auto place = [&](int from, int head, int element) {
-    return &received.values[((from * heads.count + head) << splits.share) + (element & share - 1)];
-  };
-  hopper::cluster_wait();  // the others have begun: their shared memory is there
-  if (split < active) {
-    for (int head = threadIdx.x / kMaxCluster; head < heads.count;
-         head += kSplitThreads / kMaxCluster) {
-      const int rank = threadIdx.x % kMaxCluster;
-      if (rank >= splits.count) break;
-      const SplitSum sum = join_sums<Width>(of, head);
-      hopper::store_remote(&received.sums[split][head].largest, rank, sum.largest);
-      hopper::store_remote(&received.sums[split][head].sum, rank, sum.sum);
-    }
-    for (int element = threadIdx.x; element < problem.dim; element += kSplitThreads) {
-#pragma unroll 2
-      for (int head = 0; head < heads.count; ++head) {
-        const float largest = join_sums<Width>(of, head).largest;
-        const float value = join_values<Width>(of, head, element, largest);
-        hopper::store_remote(place(split, head, element), element >> splits.share, value);
-      }
-    }
-  }
-  hopper::cluster_sync();
-  for (int i = threadIdx.x; i < heads.count << splits.share; i += kSplitThreads) {
-    const int head = i >> splits.share, element = (split << splits.share) + (i & share - 1);
-    if (element >= problem.dim) continue;
-    float largest = -INFINITY, sum = 0.0f, value = 0.0f;
-#pragma unroll
-    for (int s = 0; s < kMaxCluster; ++s) {
-      if (s < active) largest = fmaxf(largest, received.sums[s][head].largest);
-    }
-#pragma unroll
-    for (int s = 0; s < kMaxCluster; ++s) {
-      if (s >= active) continue;  // no break: all loads may start at once
-      const float factor = power_of_two(received.sums[s][head].largest - largest);
-      sum += factor * received.sums[s][head].sum;
-      value += factor * *place(s, head, element);
-    }
-    problem.result<T>(heads.row, heads.first + head)[element] = from_float<T>(value / sum);
-  }
-#endif
 }
 
 // Called by the active blocks of a row, once their findings are complete in shared memory.

@@ -240,16 +240,6 @@ __device__ __forceinline__ float4 cluster_total(const float* local, int blocks) 
   return sum;
 }
 
-// Into the same place of block `rank` of the cluster.
-__device__ __forceinline__ void store_remote(float* local, uint32_t rank, float value) {
-  asm volatile(
-      "{\n\t.reg .b32 remote;\n\t"
-      "mapa.shared::cluster.u32 remote, %0, %1;\n\t"
-      "st.shared::cluster.f32 [remote], %2;\n\t}" ::"r"(shared_address(local)),
-      "r"(rank), "f"(value)
-      : "memory");
-}
-
 // A word into the same place of block `rank`'s shared memory, where it counts on the same barrier.
 __device__ __forceinline__ void send_word(uint32_t* local, uint32_t value, uint64_t& barrier,
                                           uint32_t rank) {

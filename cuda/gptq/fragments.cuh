@@ -57,12 +57,10 @@ __device__ __forceinline__ HalfTileWords<Bits> load_half_tile(uint32_t low, uint
   return words;
 }
 
-// Turns codes into weights, scale * (code - zero), for one scale and zero point.
-//
-// In f16 a field of up to 4 bits at the top of the mantissa of 2^Bits adds the code to that, and one
-// multiply-add makes the weight. Its addend -scale * (2^Bits + zero) is rounded, by less than a
-// hundredth of a step between codes. Elsewhere that would be too much: there the difference to the
-// zero point comes first, exactly, and then the product.
+// Turns codes into weights, scale * (code - zero), for one scale and zero point: the difference first,
+// which is exact, and then the product. One multiply-add, code * scale - zero * scale, would round the
+// addend: by less than a hundredth of a step between codes, but alike for a whole group, which shows as
+// three times the error of f16 in a model's logits.
 template <class T, int Bits>
 class FragmentUnpacker {
  public:
@@ -72,10 +70,7 @@ class FragmentUnpacker {
 
   __device__ __forceinline__ static uint2 grid_of(float scale, uint32_t zero) {
     const uint32_t pair = pair_of<T>(scale);
-    if constexpr (kAtOnce) {
-      const T narrow = from_float<T>(scale);
-      return {pair, pair_of<T>(-to_float(narrow) * static_cast<float>((1u << Bits) + zero))};
-    } else if constexpr (kByFloat) {
+    if constexpr (kByFloat) {
       return {pair, __float_as_uint(8388608.0f + static_cast<float>(zero))};
     } else {
       return {pair, power<T>(Magic<T>::kMantissa) + twice(Magic<T>::kSign) + twice(1) * zero};
@@ -91,15 +86,15 @@ class FragmentUnpacker {
       near = byte_pair(words.low[2 * Step], part);
       far = byte_pair(words.low[2 * Step + 1], part);
     } else if constexpr (Bits == 4) {
-      near = field_pair(rotated(words.low[2 * Step], 4 * part - kField));
-      far = field_pair(rotated(words.low[2 * Step + 1], 4 * part - kField));
+      near = field_pair(rotated(words.low[2 * Step], 4 * part));
+      far = field_pair(rotated(words.low[2 * Step + 1], 4 * part));
     } else {
-      uint32_t word = rotated(words.low[Step], 2 * part + 8 - kField);
+      uint32_t word = rotated(words.low[Step], 2 * part + 8);
       if constexpr (Bits == 3) {
         // The top bits of the two pairs lie 8 apart, as their fields do.
-        constexpr uint32_t kLow = 3u << kField, kBoth = (kLow | kLow << 8 | kLow >> 8) & 0xffffu;
+        constexpr uint32_t kBoth = 3u | 3u << 8;
         const int top = ops::gptq::high_bit(Step % 2 * 8 + part) + 8;
-        word = select_bits(twice(kBoth), word, rotated(words.high[Step / 2], top - (kField + 2)));
+        word = select_bits(twice(kBoth), word, rotated(words.high[Step / 2], top - 2));
       }
       near = field_pair(rotated(word, -8));
       far = field_pair(word);
@@ -108,23 +103,19 @@ class FragmentUnpacker {
 
  private:
   static constexpr bool kByFloat = Bits == 8 && Magic<T>::kMantissa < 8;
-  static constexpr bool kAtOnce = Bits < 8 && Magic<T>::kMantissa == 10;
-  // Where field_pair takes fields from.
-  static constexpr int kField = kAtOnce ? 10 - Bits : 0;
 
   __device__ __forceinline__ static uint32_t rotated(uint32_t word, int right) {
     return __funnelshift_r(word, word, static_cast<uint32_t>(right));
   }
 
   __device__ __forceinline__ uint32_t scaled(uint32_t pair) const {
-    if constexpr (kAtOnce) return multiply_add(pair, scale_, offset_, T{});
     return multiply(multiply_add(pair, power<T>(0), offset_, T{}), scale_, T{});
   }
 
-  // The fields at kField of both halves of a word.
+  // The lowest fields of both halves of a word.
   __device__ __forceinline__ uint32_t field_pair(uint32_t word) const {
-    constexpr uint32_t kMask = twice(((1u << Bits) - 1) << kField);
-    return scaled(masked_or(word, kMask, power<T>(kAtOnce ? Bits : Magic<T>::kMantissa)));
+    constexpr uint32_t kMask = twice((1u << Bits) - 1);
+    return scaled(masked_or(word, kMask, power<T>(Magic<T>::kMantissa)));
   }
 
   // Byte part % 2 of both halves of a word.

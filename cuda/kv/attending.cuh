@@ -4,8 +4,9 @@
 
 #include <bit>
 
-#include "../attention/splits.cuh"
+#include "../attention/cluster_join.cuh"
 #include "key_ring.cuh"
+#include "new_token.cuh"
 #include "problem.cuh"
 #include "queries.cuh"
 
@@ -28,14 +29,19 @@ struct Memory {
   static constexpr int kWidth = RowShape<Bits, Dim>::kWidth;
   using Ring = KeyRing<Bits, Dim, Dynamic, kStages<Bits, Dynamic>>;
   using Found = attention::Findings<kWidth>;
+  using Fresh = NewToken<Bits, Dim>;
   static_assert(sizeof(Found) <= sizeof(Ring::stages));
   Ring rings[kSplitWarps];
   float grid[2][kWidth];  // of the values
   float key_scales[kWidth];
+  Fresh fresh;
+  // The queries have done their work before the others send what they found, and they leave the
+  // barrier of that alone.
   union {
     SharedQueries<kWidth> queries;
-    attention::ClusterFindings<kWidth> received;
+    attention::ClusterJoin<kWidth> join;
   };
+  static_assert(sizeof(queries) <= sizeof(join.values));
 
   __device__ Found& found(int warp) { return *reinterpret_cast<Found*>(rings[warp].stages); }
 };
@@ -117,6 +123,23 @@ struct Attending {
         }
       }
     }
+  }
+
+  // Puts the new token into the last tile, where old bytes are in its place.
+  __device__ __forceinline__ void insert(const typename MemoryOf::Fresh& fresh,
+                                         typename Ring::StageOf& stage) const {
+    const int key = position % kTileKeys, lane = threadIdx.x % 32;
+    auto* keys = reinterpret_cast<uint32_t*>(const_cast<uint8_t*>(row_of(stage.keys, key)));
+    auto* values = reinterpret_cast<uint32_t*>(const_cast<uint8_t*>(row_of(stage.values, key)));
+    for (int i = lane; i < fresh.kRowWords; i += 32) {
+      keys[i] = fresh.words[0][i];
+      values[i] = fresh.words[1][i];
+    }
+    if (Dynamic && lane == 0) {
+      stage.key_scales[key] = fresh.scales[0];
+      stage.value_scales[key] = fresh.scales[1];
+    }
+    __syncwarp();
   }
 
   __device__ __forceinline__ void tile(const typename Ring::StageOf& stage, int tile, bool last) {

@@ -1,7 +1,10 @@
 // Codes of keys and values on the device, one at a time; src/ops/kv_codes.h says how they lie.
 #pragma once
 
+#include <cuda_fp16.h>
+
 #include <cstdint>
+#include <type_traits>
 
 #include "../../src/ops/kv_codes.h"
 
@@ -15,6 +18,17 @@ __device__ __forceinline__ float clamp_code(float code, float largest) {
 // The code of x on the grid of its channel.
 __device__ __forceinline__ float static_code(float x, float scale, float zero, float largest) {
   return clamp_code(rintf(__fdiv_rn(x, scale)) + zero, largest);
+}
+
+// Scale and smallest value of a token's head.
+__device__ __forceinline__ __half2 scale_pair(float least, float most, float largest) {
+  return {__float2half_rn(__fdiv_rn(most - least, largest)), __float2half_rn(least)};
+}
+
+// The code of x by those.
+__device__ __forceinline__ float dynamic_code(float x, __half2 pair, float largest) {
+  const float scale = __low2float(pair), smallest = __high2float(pair);
+  return scale > 0.0f ? clamp_code(rintf(__fdiv_rn(x - smallest, scale)), largest) : 0.0f;
 }
 
 // Calls body with std::integral_constant of the width of codes.

@@ -1,36 +1,22 @@
 // Flash-decoding over a cache of few bits. As in attention/decode.cu the keys of a row are split over
-// blocks, whose warps take turns at its tiles and join what they found; but here each warp has a ring
-// of tiles that bulk copies fill ahead of it, and turns codes into fragments in registers, once for up
-// to 8 query heads. Scales of channels are folded into the queries and into the sums at the end, those
-// of tokens into scores and weights. The zero points of static keys add the same to all scores of a
-// query, which makes no difference to a softmax: they are left out.
+// blocks, whose warps take turns at its tiles and join what they found, and the newest key and value
+// are not in the cache yet; but here each warp has a ring of tiles that bulk copies fill ahead of it,
+// and turns codes into fragments in registers, once for up to 8 query heads. Scales of channels are
+// folded into the queries and into the sums at the end, those of tokens into scores and weights. The
+// zero points of static keys add the same to all scores of a query, which makes no difference to a
+// softmax: they are left out.
 #pragma once
 
 #include "attending.cuh"
 
 namespace fewbit::cuda::kv {
 
-// Where a row is. A padding row has position -1.
-struct Place {
-  int position, sequence;
-
-  __device__ bool operator==(const Place& other) const {
-    return position == other.position && sequence == other.sequence;
-  }
-};
-
-__device__ __forceinline__ Place read_place(const Problem& problem, int row) {
-  const Place place{__ldcg(problem.positions + row), __ldcg(problem.sequences + row)};
-  const bool known = place.sequence >= 0 && place.sequence < problem.table_rows;
-  return known && place.position >= 0 ? place : Place{-1, 0};
-}
-
 // The block finds out where its tiles lie, and has the first of them brought into the second-level
 // cache, while the kernel before still runs; copies start as soon as that has ended, and meanwhile it
 // is checked whether what they went by still holds.
 template <int Bits, int Dim, bool Dynamic, int Columns>
 __global__ void __launch_bounds__(kSplitThreads, Bits == 8 ? 1 : 2)
-    decode_kernel(const Problem problem, const Splits splits) {
+    decode_kernel(const Problem problem, const Append append, const Splits splits) {
   using MemoryOf = Memory<Bits, Dim, Dynamic>;
   constexpr int kWidth = MemoryOf::kWidth, kStageCount = kStages<Bits, Dynamic>;
   constexpr int kHeads = kColumnHeads * Columns;
@@ -48,7 +34,22 @@ __global__ void __launch_bounds__(kSplitThreads, Bits == 8 ? 1 : 2)
   auto& ring = memory.rings[warp];
   start_successor();
   ring.init();
-  // No kernel writes grids.
+#if __CUDA_ARCH__ >= 900
+  if (in_cluster) memory.join.prepare();
+#endif
+  // No kernel writes grids, angles and feedback; of the rest one thread reads for all, since it may be
+  // changing.
+  __shared__ struct {
+    Place place;
+    int position;
+  } guess;
+  if (threadIdx.x == 0) {
+    guess.place = Place::read(problem, heads.row);
+    guess.position = guess.place.known(problem, append);
+  }
+  const bool brings_key = warp == 0;  // or the value: warp 1
+  NewRow<Bits, Dim, Dynamic> fresh;
+  LoadedQueries<Dim, Dynamic> queries;
   if (!Dynamic) {
     for (int i = threadIdx.x; i < kWidth; i += kSplitThreads) {
       const bool exists = i < Dim;
@@ -56,53 +57,64 @@ __global__ void __launch_bounds__(kSplitThreads, Bits == 8 ? 1 : 2)
       memory.grid[0][i] = exists ? problem.scale_of(problem.value_grid, kv_head, i) : 0.0f;
       memory.grid[1][i] = exists ? problem.zero_of(problem.value_grid, kv_head, i) : 0.0f;
     }
+    if (warp < 2) {
+      fresh.load_grid(problem, brings_key ? problem.key_grid : problem.value_grid, kv_head);
+    }
   }
-  // One thread reads for all, since what it reads may be changing.
-  __shared__ Place guess;
-  if (threadIdx.x == 0) guess = read_place(problem, heads.row);
   __syncthreads();
-  Place place = guess;
-  int tile = split * kSplitWarps + warp;
+  Place place = guess.place;
+  int position = guess.position;  // -1: padding
+  int tile = split * kSplitWarps + warp, tiles, active;
   const auto look_up = [&](int of) {
-    return ring.look_up(problem, place.sequence, kv_head, of, max(place.position, 0));
+    const int sequence = position < 0 ? 0 : place.sequence;
+    return ring.look_up(problem, sequence, kv_head, of, max(position, 0));
   };
-  uint32_t rows[kStageCount];
-#pragma unroll
-  for (int s = 0; s < kStageCount; ++s) {
-    rows[s] = look_up(tile + s * step);
-    ring.prefetch(problem, rows[s], tile + s * step, place.position);
-  }
-  wait_for_predecessor();
-
-  LoadedQueries<Dim, Dynamic> queries;
-  queries.load(problem, heads);
-  int tiles, active;
-  for (;;) {
-    tiles = place.position < 0 ? 0 : place.position / kTileKeys + 1;
+  for (bool first = true;; first = false) {
+    tiles = position < 0 ? 0 : position / kTileKeys + 1;
     active = splits.active(tiles);
+    uint32_t rows[kStageCount];
+#pragma unroll
+    for (int s = 0; s < kStageCount; ++s) {
+      rows[s] = look_up(tile + s * step);
+      if (first) ring.prefetch(problem, rows[s], tile + s * step, position);
+    }
+    const float* angles = append.angles(problem, position);
+    queries.turn(angles);
+    fresh.turn(brings_key ? angles : nullptr);
+    // The last tile, which has the new token, is in this block.
+    const bool brings = split < active && (tiles - 1) / kSplitWarps % splits.count == split;
+    if (append.feedback && brings && brings_key) {
+      fresh.load_feedback(append.feedback + int64_t{kv_head} * Dim * Dim);
+    }
+    if (first) {
+      wait_for_predecessor();
+      const bool rotated = append.rope != nullptr;
+      queries.load(problem, heads, rotated);
+      if (brings_key) {
+        const int64_t at = heads.row * append.k_stride + kv_head * Dim;
+        fresh.load(problem.dtype, append.k, at, rotated);
+      } else if (warp == 1) {
+        fresh.load(problem.dtype, append.v, heads.row * append.v_stride + kv_head * Dim, false);
+      }
+    }
     int started = 0;
 #pragma unroll
     for (int s = 0; s < kStageCount; ++s) {
-      ring.start(s, problem, rows[s], tile + s * step, tiles, place.position);
+      ring.start(s, problem, rows[s], tile + s * step, tiles, position);
       started += tile + s * step < tiles;
     }
-    const Place now = read_place(problem, heads.row);
-    bool differs = !(now == place);
-    uint32_t rows_now[kStageCount];
+    const Place now = Place::read(problem, heads.row);
+    bool differs = !(now == place) || place.known(problem, append) != position;
 #pragma unroll
-    for (int s = 0; s < kStageCount; ++s) {
-      rows_now[s] = look_up(tile + s * step);
-      differs |= rows_now[s] != rows[s];
-    }
+    for (int s = 0; s < kStageCount; ++s) differs |= look_up(tile + s * step) != rows[s];
     queries.store(problem, heads, memory.key_scales, memory.queries);
     if (!__syncthreads_or(differs)) break;
     ring.reset(started);
     place = now;
-#pragma unroll
-    for (int s = 0; s < kStageCount; ++s) rows[s] = look_up(tile + s * step);
+    position = place.known(problem, append);
   }
   const bool is_half = problem.dtype == DType::F16;
-  if (place.position < 0) {
+  if (position < 0) {
     if (split > 0) return;
     uint16_t* out = problem.result<uint16_t>(heads.row, heads.first);
     for (int i = threadIdx.x; i < heads.count * Dim; i += kSplitThreads) out[i] = 0;
@@ -110,8 +122,11 @@ __global__ void __launch_bounds__(kSplitThreads, Bits == 8 ? 1 : 2)
   }
   const bool is_active = split < active;
   uint32_t next_row = look_up(tile + kStageCount * step);
-  Attending<Bits, Dim, Dynamic, Columns> attending(problem, place.position);
+  Attending<Bits, Dim, Dynamic, Columns> attending(problem, position);
   if (is_active) {
+    if ((tiles - 1) / kSplitWarps % splits.count == split && warp < 2) {
+      fresh.quantize(memory.fresh, warp);
+    }
 #pragma unroll
     for (int c = 0; c < Columns; ++c) {
       attending.query[c].load(memory.queries, kColumnHeads * c, heads.count, problem.scale_log2);
@@ -126,10 +141,17 @@ __global__ void __launch_bounds__(kSplitThreads, Bits == 8 ? 1 : 2)
     int stage = 0, round = 0;
     for (; tile < tiles; tile += step) {
       ring.wait(stage, round);
-      attending.tile(ring.stages[stage], tile, tile == tiles - 1);
+      const bool last = tile == tiles - 1;
+      if (last) {
+        attending.insert(memory.fresh, ring.stages[stage]);
+        if (head_tile == 0) {
+          store_token(memory.fresh, problem, problem.cache_row(place.sequence, kv_head, position));
+        }
+      }
+      attending.tile(ring.stages[stage], tile, last);
       __syncwarp();
       const int ahead = tile + kStageCount * step;
-      ring.start(stage, problem, next_row, ahead, tiles, place.position);
+      ring.start(stage, problem, next_row, ahead, tiles, position);
       next_row = look_up(ahead + step);
       if (++stage == kStageCount) stage = 0, ++round;
     }
@@ -140,7 +162,9 @@ __global__ void __launch_bounds__(kSplitThreads, Bits == 8 ? 1 : 2)
   const auto join = [&](auto zero) {
     using T = decltype(zero);
     if (in_cluster) {
-      attention::join_in_cluster<T, kWidth>(problem, splits, heads, active, of, memory.received);
+#if __CUDA_ARCH__ >= 900
+      memory.join.template finish<T>(problem, splits, heads, active, of);
+#endif
     } else if (is_active) {
       attention::join_in_workspace<T, kWidth>(problem, splits, heads, active, of);
     }

@@ -3,6 +3,7 @@
 
 namespace fewbit::cuda::kv {
 
-template void run_decode<3>(const Problem& problem, Context& context, void* workspace);
+template void run_decode<3>(const Problem& problem, const Append& append, Context& context,
+                            void* workspace);
 
 }  // namespace fewbit::cuda::kv

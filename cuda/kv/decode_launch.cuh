@@ -23,11 +23,12 @@ int split_count(const Problem& problem, const Context& context);
 size_t sums_bytes(const Problem& problem, int splits);
 
 template <int Bits, int Dim, bool Dynamic, int Columns>
-void launch_decode(const Problem& problem, const Splits& splits, Context& context) {
+void launch_decode(const Problem& problem, const Append& append, const Splits& splits,
+                   Context& context) {
   const auto kernel = decode_kernel<Bits, Dim, Dynamic, Columns>;
   const bool cluster = !splits.sums;
   const Launch config{
-      .name = "attention_quantized (decode)",
+      .name = "decode_attention_quantized",
       .grid = dim3(splits.count, problem.kv_heads * head_tiles_of(problem), problem.rows),
       .block = dim3(kSplitThreads),
       .shared_bytes = sizeof(Memory<Bits, Dim, Dynamic>),
@@ -37,11 +38,11 @@ void launch_decode(const Problem& problem, const Splits& splits, Context& contex
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1),
           config.name);
   }
-  launch(config, context, kernel, problem, splits);
+  launch(config, context, kernel, problem, append, splits);
 }
 
 template <int Bits>
-void run_decode(const Problem& problem, Context& context, void* workspace) {
+void run_decode(const Problem& problem, const Append& append, Context& context, void* workspace) {
   Splits splits{};
   splits.count = split_count(problem, context);
   if (splits.count > 1 && !joins_in_cluster(context)) {
@@ -50,15 +51,15 @@ void run_decode(const Problem& problem, Context& context, void* workspace) {
     splits.values = reinterpret_cast<float*>(bytes + sums_bytes(problem, splits.count));
     splits.arrivals = context.zeroed->words();
   }
-  // The least power of two whose multiples cover a head.
-  const int share = (problem.dim + splits.count - 1) / splits.count;
+  // The least power of two from 4 on whose multiples cover a head.
+  const int share = std::max((problem.dim + splits.count - 1) / splits.count, 4);
   splits.share = std::bit_width(static_cast<unsigned>(share - 1));
   const auto with_dim = [&](auto dim) {
     const auto with_columns = [&](auto columns) {
       if (problem.key_grid) {
-        launch_decode<Bits, dim(), false, columns()>(problem, splits, context);
+        launch_decode<Bits, dim(), false, columns()>(problem, append, splits, context);
       } else {
-        launch_decode<Bits, dim(), true, columns()>(problem, splits, context);
+        launch_decode<Bits, dim(), true, columns()>(problem, append, splits, context);
       }
     };
     if (columns_of(problem) == 1) return with_columns(std::integral_constant<int, 1>{});

@@ -1,6 +1,7 @@
 // One call of attention over a cache of few bits in the terms its kernels use.
 #pragma once
 
+#include "../../src/ops/attention_quantized.h"
 #include "../../src/ops/kv_codes.h"
 #include "../attention/problem.cuh"
 #include "codes.cuh"
@@ -45,11 +46,70 @@ struct Problem : attention::Problem {
   }
 };
 
-// At most one row a sequence, for what fits_decode takes (decode_8.cu, decode_4.cu, decode_3.cu).
+// Of a call of attention_quantized.
+inline Problem problem_of(const OpCall& call) {
+  using namespace ops::attention_quantized;
+  Problem problem{};
+  static_cast<attention::Problem&>(problem) =
+      attention::problem_of(call[q], call[key_cache], call[value_cache], call[block_table],
+                            call[sequences], call[positions], call[out], call.attrs[scale]);
+  // The last extent of these caches is bytes.
+  problem.dim = static_cast<int32_t>(call.attrs[head_dim]);
+  problem.query_heads = static_cast<int32_t>(call[q].cols() / problem.dim);
+  problem.group = problem.query_heads / problem.kv_heads;
+  problem.key_grid = call[key_grid].as<float>();
+  problem.value_grid = call[value_grid].as<float>();
+  problem.key_scales = call[key_scales].as<__half2>();
+  problem.value_scales = call[value_scales].as<__half2>();
+  problem.query_grid = call[query_grid].as<float>();
+  problem.largest_query =
+      static_cast<float>(ops::kv::largest_code(static_cast<int>(call.attrs[query_bits])));
+  problem.row_bytes = static_cast<int32_t>(call[key_cache].shape[3]);
+  return problem;
+}
+
+// What a decode step brings: one new key and value a row, at the row's position.
+struct Append {
+  const void* k;
+  const void* v;
+  const float* rope;       // null: no rotation
+  const __half* feedback;  // null: keys are rounded to the nearest codes
+  int64_t k_stride, v_stride;
+  int32_t rope_rows;
+
+  // Cosines, then sines, of a position; null: nothing turns.
+  __device__ const float* angles(const Problem& problem, int position) const {
+    return rope && position >= 0 ? rope + int64_t{position} * problem.dim : nullptr;
+  }
+};
+
+// Where a row's new key goes, as the inputs have it. They are loaded at once.
+struct Place {
+  int position, sequence;
+
+  static __device__ __forceinline__ Place read(const Problem& problem, int row) {
+    return {__ldcg(problem.positions + row), __ldcg(problem.sequences + row)};
+  }
+  __device__ bool operator==(const Place& other) const {
+    return position == other.position && sequence == other.sequence;
+  }
+  // Its position, or -1 if the row only pads the batch.
+  __device__ __forceinline__ int known(const Problem& problem, const Append& append) const {
+    const int page = problem.page_of(position);
+    if (position < 0 || sequence < 0 || sequence >= problem.table_rows ||
+        page >= problem.table_columns || (append.rope && position >= append.rope_rows)) {
+      return -1;
+    }
+    const int32_t* entry = problem.block_table + int64_t{sequence} * problem.table_columns + page;
+    return __ldcg(entry) >= 0 ? position : -1;
+  }
+};
+
+// A decode step that appends, for what fits_decode takes (decode_8.cu, decode_4.cu, decode_3.cu).
 bool fits_decode(const Problem& problem);
 size_t decode_workspace(const Problem& problem, const Context& context);
 template <int Bits>
-void run_decode(const Problem& problem, Context& context, void* workspace);
+void run_decode(const Problem& problem, const Append& append, Context& context, void* workspace);
 
 // Any rows, for what fits_prefill takes (prefill.cu).
 bool fits_prefill(const Problem& problem);
@@ -57,5 +117,11 @@ void run_prefill(const Problem& problem, int bits, Context& context);
 
 // Any rows, head dimensions and dtypes, slowly (generic.cu).
 void run_generic(const Problem& problem, int bits, Context& context);
+
+// Any problem.
+inline void run_attention(const Problem& problem, int bits, Context& context) {
+  if (fits_prefill(problem)) return run_prefill(problem, bits, context);
+  run_generic(problem, bits, context);
+}
 
 }  // namespace fewbit::cuda::kv

@@ -26,14 +26,38 @@ template <int Dim, bool Dynamic>
 struct LoadedQueries {
   static constexpr int kMost =
       (attention::kTileHeads * Dim + attention::kSplitThreads - 1) / attention::kSplitThreads;
-  float values[kMost];
+  // Angles of a thread: where heads divide the threads, all its elements have the same.
+  static constexpr int kAngles = attention::kSplitThreads % Dim == 0 ? 1 : kMost;
+  float values[kMost], partners[kMost];  // what a value turns with
+  float cosine[kAngles], sine[kAngles];
+  bool turns;
 
-  __device__ __forceinline__ void load(const Problem& problem, const attention::Heads& heads) {
+  static __device__ __forceinline__ int element(int j) {
+    return (j * attention::kSplitThreads + static_cast<int>(threadIdx.x)) % Dim;
+  }
+
+  // angles: those of the row's position, or null; no kernel writes them.
+  __device__ __forceinline__ void turn(const float* angles) {
+    turns = angles;
+    if (!turns) return;
+#pragma unroll
+    for (int j = 0; j < kAngles; ++j) {
+      const int at = element(j) % (Dim / 2);
+      cosine[j] = angles[at];
+      sine[j] = element(j) < Dim / 2 ? -angles[at + Dim / 2] : angles[at + Dim / 2];
+    }
+  }
+
+  __device__ __forceinline__ void load(const Problem& problem, const attention::Heads& heads,
+                                       bool rotated) {
     const int64_t first = heads.row * problem.q_stride + heads.first * Dim;
 #pragma unroll
     for (int j = 0; j < kMost; ++j) {
       const int i = j * attention::kSplitThreads + threadIdx.x;
-      values[j] = i < heads.count * Dim ? load_float(problem.q, problem.dtype, first + i) : 0.0f;
+      const int other = element(j) < Dim / 2 ? i + Dim / 2 : i - Dim / 2;
+      const bool exists = i < heads.count * Dim;
+      values[j] = exists ? load_float(problem.q, problem.dtype, first + i) : 0.0f;
+      partners[j] = exists && rotated ? load_float(problem.q, problem.dtype, first + other) : 0.0f;
     }
   }
 
@@ -44,10 +68,14 @@ struct LoadedQueries {
                                         SharedQueries<Width>& to) const {
 #pragma unroll
     for (int j = 0; j < kMost; ++j) {
-      const int i = j * attention::kSplitThreads + threadIdx.x, element = i % Dim;
+      const int i = j * attention::kSplitThreads + threadIdx.x;
       if (i >= heads.count * Dim) break;
-      const float q = problem.rounded_query(values[j], heads.first * Dim + i);
-      to.values[i / Dim][to.place(element)] = Dynamic ? q : q * scales[element];
+      float q = values[j];
+      if (turns) {
+        q = round_to(problem.dtype, q * cosine[j % kAngles] + partners[j] * sine[j % kAngles]);
+      }
+      q = problem.rounded_query(q, heads.first * Dim + i);
+      to.values[i / Dim][to.place(element(j))] = Dynamic ? q : q * scales[element(j)];
     }
   }
 };

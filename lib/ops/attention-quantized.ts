@@ -46,7 +46,18 @@ export function attendQuantized(
   const { blockTable, sequences, positions, slots, scale, decode } = where;
   const { key, value, grids, scales, query, bits, headDim, keyFeedback: feedback } = cache;
   const { device } = q;
+  const out = device.empty(q.dtype, [...q.shape]);
   let { rope } = where;
+  if (decode && !where.onAppended) {
+    const places = [positions, sequences, blockTable, rope];
+    const fixed = [query?.grid, grids?.key, grids?.value, feedback];
+    device.run(
+      'decode_attention_quantized',
+      [q, k, v, ...places, ...fixed, key, value, scales?.key, scales?.value, out],
+      [bits, scale, query?.bits ?? 0],
+    );
+    return out;
+  }
   if (grids && feedback) {
     keyRound(q, k, { positions, rope, grid: grids.key, feedback, bits });
     rope = undefined;
@@ -54,12 +65,11 @@ export function attendQuantized(
   const append = [q, k, v, positions, slots, rope, grids?.key, grids?.value, key, value];
   device.run('cache_append_quantized', [...append, scales?.key, scales?.value], [bits]);
   where.onAppended?.(q);
-  const out = device.empty(q.dtype, [...q.shape]);
   const codes = [key, value, grids?.key, grids?.value, scales?.key, scales?.value];
   device.run(
     'attention_quantized',
     [q, query?.grid, ...codes, blockTable, sequences, positions, out],
-    [bits, headDim, scale, decode ? 1 : 0, query?.bits ?? 0],
+    [bits, headDim, scale, query?.bits ?? 0],
   );
   return out;
 }

@@ -1,4 +1,4 @@
-// The ops that decode_attention is made of.
+// The ops that decode_attention and decode_attention_quantized are made of.
 #pragma once
 
 #include "../core/op_spec.h"
@@ -11,5 +11,14 @@ void append_to_cache(const OpCall& call, ThreadPool& pool);
 
 // A call of attention, see src/ops/attention.h.
 void attend(const OpCall& call, ThreadPool& pool);
+
+// A call of key_round, see src/ops/key_round.h.
+void round_keys(const OpCall& call, ThreadPool& pool);
+
+// A call of cache_append_quantized, see src/ops/cache_append_quantized.h.
+void append_codes(const OpCall& call, ThreadPool& pool);
+
+// A call of attention_quantized, see src/ops/attention_quantized.h.
+void attend_codes(const OpCall& call, ThreadPool& pool);
 
 }  // namespace fewbit::cpu

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "../core/half.h"
+#include "attention.h"
 #include "attention_blocks.h"
 #include "cpu_op.h"
 #include "kv_codes.h"
@@ -72,7 +73,9 @@ std::vector<float> rounded_queries(const OpCall& call, ThreadPool& pool) {
   return values;
 }
 
-void run(const OpCall& given, ThreadPool& pool) {
+}  // namespace
+
+void attend_codes(const OpCall& given, ThreadPool& pool) {
   require_f32(spec, given, {q});
   OpCall call = given;
   std::vector<float> queries;
@@ -87,8 +90,8 @@ void run(const OpCall& given, ThreadPool& pool) {
   Attention<CodedCache>(operands, cache).run(pool);
 }
 
-const CpuOp op(spec, run);
-
+namespace {
+const CpuOp op(spec, attend_codes);
 }  // namespace
 
 }  // namespace fewbit::cpu

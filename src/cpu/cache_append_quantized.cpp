@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../core/half.h"
+#include "attention.h"
 #include "checks.h"
 #include "cpu_op.h"
 #include "kv_codes.h"
@@ -98,7 +99,9 @@ class Append {
   const int64_t heads_, page_size_, dim_;
 };
 
-void run(const OpCall& call, ThreadPool& pool) {
+}  // namespace
+
+void append_codes(const OpCall& call, ThreadPool& pool) {
   require_f32(spec, call, {q});
   const TensorView& cache = call[key_cache];
   const int64_t count = call[slots].elements();
@@ -116,8 +119,8 @@ void run(const OpCall& call, ThreadPool& pool) {
                     });
 }
 
-const CpuOp op(spec, run);
-
+namespace {
+const CpuOp op(spec, append_codes);
 }  // namespace
 
 }  // namespace fewbit::cpu

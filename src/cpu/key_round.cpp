@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "attention.h"
 #include "checks.h"
 #include "cpu_op.h"
 #include "kernels.h"
@@ -70,7 +71,9 @@ class Rounding {
   const int64_t heads_, dim_;
 };
 
-void run(const OpCall& call, ThreadPool& pool) {
+}  // namespace
+
+void round_keys(const OpCall& call, ThreadPool& pool) {
   require_f32(spec, call, {q});
   const int64_t count = call[positions].elements();
   for (int64_t row = 0; call[rope] && row < count; ++row) {
@@ -85,8 +88,8 @@ void run(const OpCall& call, ThreadPool& pool) {
                     });
 }
 
-const CpuOp op(spec, run);
-
+namespace {
+const CpuOp op(spec, round_keys);
 }  // namespace
 
 }  // namespace fewbit::cpu

@@ -28,7 +28,7 @@ enum Tensor {
   positions,
   out
 };
-enum Attr { bits, head_dim, scale, decode, query_bits };
+enum Attr { bits, head_dim, scale, query_bits };
 
 inline const OpSpec spec{
     "attention_quantized",
@@ -44,7 +44,7 @@ inline const OpSpec spec{
      {"sequences", Access::Read},
      {"positions", Access::Read},
      {"out", Access::Write}},
-    {"bits", "head_dim", "scale", "decode", "query_bits"},
+    {"bits", "head_dim", "scale", "query_bits"},
     [](const OpCall& call) {
       const int width = static_cast<int>(call.attrs[bits]);
       const auto dim = static_cast<int64_t>(call.attrs[head_dim]);

@@ -119,7 +119,7 @@ const attention: OpCase[] = SHAPES.flatMap((shape) => {
 });
 
 /** One row for each sequence, at its last key; a sequence without keys is padding. */
-function decodeCase(shape: CacheShape, keys: readonly number[], rope: boolean): OpCase {
+export function decodeCase(shape: CacheShape, keys: readonly number[], rope: boolean): OpCase {
   const { heads, kvHeads, dim, pageSize } = shape;
   const { pages, width, table } = pagesOf(keys, pageSize);
   const rows = keys.length;

@@ -1,6 +1,7 @@
 import { roundEven, rounded } from '../half';
 import type { HostTensor } from '../host-tensor';
 import { attention, rotate } from './attention';
+import { keyRound } from './key-round';
 import { given, type Inputs, type Reference, rowOf, sizeOf } from './types';
 
 /** Bytes of a row of `dim` codes, and where each bit of each code lies in it. */
@@ -154,4 +155,55 @@ export const attentionQuantized: Reference = (inputs, attrs) => {
     value_cache: decoded(inputs, 'value', dim, bits),
   };
   return attention(plain, attrs);
+};
+
+/** Where the block table has the key of each row; -1 for padding. */
+function slotsOf(inputs: Inputs, pageSize: number): Float64Array {
+  const { data } = given(inputs, 'positions');
+  return data.map((position, row) => {
+    if (position < 0) return -1;
+    const pages = rowOf(
+      given(inputs, 'block_table'),
+      given(inputs, 'sequences').data[row] as number,
+    );
+    const page = pages[Math.floor(position / pageSize)] ?? -1;
+    return page < 0 ? -1 : page * pageSize + (position % pageSize);
+  });
+}
+
+export const decodeAttentionQuantized: Reference = (inputs, attrs) => {
+  const [, heads, pageSize] = given(inputs, 'key_cache').shape as [number, number, number];
+  const positions = given(inputs, 'positions');
+  const slots = { ...positions, data: slotsOf(inputs, pageSize) };
+  const known = positions.data.map((position, t) =>
+    (slots.data[t] as number) < 0 ? -1 : position,
+  );
+  const replaced = (name: string, values: Record<string, Float64Array>): HostTensor => ({
+    ...given(inputs, name),
+    data: values[name] as Float64Array,
+  });
+  const { feedback, key_grid } = inputs;
+  let turned = inputs;
+  if (feedback && key_grid) {
+    const round = keyRound(
+      { ...inputs, grid: key_grid, positions: { ...positions, data: known } },
+      attrs,
+    );
+    const { rope: _, ...rest } = inputs;
+    turned = { ...rest, q: replaced('q', round), k: replaced('k', round) };
+  }
+  const { q, ...written } = cacheAppendQuantized({ ...turned, slots }, attrs);
+  const caches = Object.fromEntries(
+    Object.keys(written).map((name) => [name, replaced(name, written)]),
+  );
+  const attended = attentionQuantized(
+    {
+      ...inputs,
+      ...caches,
+      q: { ...given(inputs, 'q'), data: q as Float64Array },
+      positions: { ...positions, data: known },
+    },
+    { ...attrs, head_dim: sizeOf(given(inputs, 'k'))[1] / heads },
+  );
+  return { ...written, out: attended.out as Float64Array };
 };

@@ -4,7 +4,11 @@ import { hostTensor } from '../host-tensor';
 import { dtypeOf, type Outputs, type RunDTypes, roundingOf, trimmed } from '../run-case';
 import { affineQuantize, affineRepack, linearAffine, normQuantize } from './affine';
 import { attention, cacheAppend, decodeAttention } from './attention';
-import { attentionQuantized, cacheAppendQuantized } from './attention-quantized';
+import {
+  attentionQuantized,
+  cacheAppendQuantized,
+  decodeAttentionQuantized,
+} from './attention-quantized';
 import { bitLinear } from './bit-linear';
 import {
   bitnetAbsmean,
@@ -53,6 +57,7 @@ export const references: Readonly<Record<string, Reference>> = {
   cast,
   decode_advance: decodeAdvance,
   decode_attention: decodeAttention,
+  decode_attention_quantized: decodeAttentionQuantized,
   embedding,
   fill_random: fillRandom,
   gather_columns: gatherColumns,
