@@ -52,8 +52,9 @@ const OWNED: readonly { methods: string[]; title: string; options: readonly Key[
 
 const HELP = `
 What it writes is a Hugging Face folder: llm.int8 for transformers with bitsandbytes, gptq for
-GPTQModel, AutoGPTQ and transformers, rptq for fewbit alone. gptq and rptq work layer by layer and keep
-finished layers in --out: the same command goes on after a crash. bitnet makes weights ternary, which ruins a model that was not
+GPTQModel, for transformers with optimum (without --lm-head and --dynamic) and, on symmetric grids, for
+AutoGPTQ; rptq for fewbit alone. gptq and rptq work layer by layer and keep finished layers in --out:
+the same command goes on after a crash. bitnet makes weights ternary, which ruins a model that was not
 trained so.
 
 Examples:

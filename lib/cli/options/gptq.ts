@@ -42,7 +42,7 @@ export function addGptqOptions(command: Command): Command {
     .option('--act-group-aware', 'important inputs first inside of groups (default)')
     .option('--no-act-group-aware', 'inputs as they are')
     .option('--rtn', 'round to nearest, without calibration: the baseline')
-    .option('--lm-head', 'also quantize the output projection')
+    .option('--lm-head', 'also quantize the output projection (transformers cannot read that)')
     .option(
       '--dynamic <json>',
       'other settings for some layers, or -: to skip them, by regular expression',
