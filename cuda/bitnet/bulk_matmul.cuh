@@ -4,13 +4,14 @@
 // through a ring of stages in shared memory: they need no registers, and are under way before the
 // kernel's predecessor has ended. The warps form teams, which take turns at the stages. Those of a team
 // split K: each multiplies its columns of all rows of a stage on the tensor cores, W as the 16-row
-// operand and X as the other. Their sums, exact in any order, meet in shared memory.
+// operand and X as the other. Their sums, exact in any order, meet in shared memory. One row of X whose
+// share of W fits the ring needs no turns: see resident_matmul.cuh.
 #pragma once
 
 #include "../common/hopper.cuh"
-#include "../common/mma.cuh"
+#include "field_sums.cuh"
+#include "resident_matmul.cuh"
 #include "row_source.cuh"
-#include "unpack.cuh"
 
 namespace fewbit::cuda::bitnet {
 
@@ -36,35 +37,11 @@ struct BulkShape {
     uint64_t full[kMaxStages];
     RowTerms<Rows> rows;
     RowStatistics scratch[kBulkWarps];
+
+    // In the place of the others, for multiply_resident.
+    __device__ __forceinline__ int32_t* column_sums() { return &sums[0][0][0][0][0]; }
   };
   static constexpr int kHeaderBytes = (sizeof(Shared) + 127) / 128 * 128;
-};
-
-// The sums of a tile, by the field of a word that the weights were in: field f is 4^f times too large.
-struct FieldSums {
-  int32_t field[4][4] = {};
-
-  // Adds the products of 16 bytes of two rows of W, eight apart, and 64 codes of rows of X.
-  __device__ __forceinline__ void add(const uint4& upper, const uint4& lower,
-                                      const uint4 (&codes)[4]) {
-    const uint32_t u[4] = {upper.x, upper.y, upper.z, upper.w};
-    const uint32_t l[4] = {lower.x, lower.y, lower.z, lower.w};
-#pragma unroll
-    for (int i = 0; i < 4; i += 2) {
-      const uint32_t x[2][4] = {{codes[i].x, codes[i].y, codes[i].z, codes[i].w},
-                                {codes[i + 1].x, codes[i + 1].y, codes[i + 1].z, codes[i + 1].w}};
-#pragma unroll
-      for (int f = 0; f < 4; ++f) {
-        Mma<uint8_t>::multiply(field[f], mask_field(u[i], f), mask_field(l[i], f),
-                               mask_field(u[i + 1], f), mask_field(l[i + 1], f), x[0][f], x[1][f]);
-      }
-    }
-  }
-
-  // The shifts are exact.
-  __device__ __forceinline__ int32_t total(int at) const {
-    return field[0][at] + (field[1][at] >> 2) + (field[2][at] >> 4) + (field[3][at] >> 6);
-  }
 };
 
 template <int Threads>
@@ -92,7 +69,8 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(const Product p, 
   const int count = static_cast<int>(p.columns * (blockIdx.x + 1) / gridDim.x - first);
   const int fills = (count + kStageRows - 1) / kStageRows;
   const int depth = static_cast<int>(p.depth), row_bytes = depth / 4;
-  start_successor();
+  const bool is_resident = Source::kRows == 1 && fills <= plan.stages;
+  if (Source::kRows > 1) start_successor();
 
   // By a warp.
   const auto fill = [&](int index, int stage) {
@@ -122,8 +100,12 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(const Product p, 
     hopper::barrier_init_fence();
   }
   __syncwarp();
+  if (is_resident && thread < count) shared.column_sums()[thread] = 0;
   if (p.weights_settled) read_weights();
   wait_for_predecessor();
+  // Before the wait it costs a decode step 6%: blocks of three kernels may then stand on a
+  // multiprocessor, and presumably two of one kernel share some while others have none.
+  if (Source::kRows == 1) start_successor();
   if (!p.weights_settled) read_weights();
   // On their way while the rows are staged.
   float* residuals = scales + count;
@@ -140,6 +122,20 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(const Product p, 
   copies_done();
   __syncthreads();
 
+  if constexpr (Source::kRows == 1) {
+    if (is_resident) {
+      int32_t* sums = shared.column_sums();
+      multiply_resident<kBulkWarps>(sums, ring, plan.row_stride, shared.full, count, codes, depth);
+      __syncthreads();
+      if (thread < count) {
+        p.store(0, first + thread,
+                p.finish(sums[thread], shared.rows.code_sum[0], shared.rows.scale[0],
+                         scales[thread], p.bias_at(first + thread)),
+                own_residual);
+      }
+      return;
+    }
+  }
   const int team = thread / Shape::kTeamThreads, team_thread = thread % Shape::kTeamThreads;
   const int warp = team_thread / 32;
   // What this thread finishes in every stage of its team.
