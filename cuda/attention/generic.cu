@@ -1,6 +1,6 @@
 // Attention for what the tensor-core kernels do not take: fp32, odd head dimensions, addresses that
 // are not 16-byte aligned. One block a row and query head; the keys are read as they lie.
-#include "key_by_key.cuh"
+#include "../common/reduce.cuh"
 #include "problem.cuh"
 #include "rotary.cuh"
 
@@ -22,13 +22,6 @@ __device__ __forceinline__ void copy_head(const T* from, T* to, int dim, const f
   }
 }
 
-template <class T>
-struct FloatRow {
-  const T* values;
-
-  __device__ float operator[](int i) const { return to_float(values[i]); }
-};
-
 // With Fresh, the last key and value of a row come from append; every block holds its own copy, and
 // the first of a group puts them into the cache.
 template <class T, bool Fresh>
@@ -39,6 +32,9 @@ __global__ void __launch_bounds__(kThreads)
   float* sums = shared + problem.dim;                             // dim
   T* fresh_key = reinterpret_cast<T*>(shared + 2 * problem.dim);  // dim, first the query
   T* fresh_value = fresh_key + problem.dim;                       // dim
+  __shared__ float weights[kThreads];
+  __shared__ uint32_t cache_rows[kThreads];
+  __shared__ float scratch[2][kThreads / 32];
 
   const int row = blockIdx.x, head = blockIdx.y, thread = threadIdx.x, dim = problem.dim;
   start_successor();
@@ -77,15 +73,37 @@ __global__ void __launch_bounds__(kThreads)
       copy_head(fresh_value, const_cast<T*>(values) + at, dim, nullptr);
     }
   }
-  const auto row_of = [&](const T* fresh, const T* cache) {
-    return [=](int key, int64_t at) {
-      return FloatRow<T>{Fresh && key == position ? fresh : cache + at * dim};
-    };
-  };
-  attend_key_by_key<kThreads>(
-      query, sums, dim, position,
-      [&](int key) { return problem.cache_row(sequence, kv_head, key); }, row_of(fresh_key, keys),
-      row_of(fresh_value, values), out);
+  float largest = -INFINITY, weight_sum = 0.0f;
+  for (int first = 0; first <= position; first += kThreads) {
+    __syncthreads();  // query and sums are there, the weights before these were used
+    const int count = min(kThreads, position + 1 - first);
+    float score = -INFINITY;
+    if (thread < count) {
+      const uint32_t cache_row = problem.cache_row(sequence, kv_head, first + thread);
+      const bool is_fresh = Fresh && first + thread == position;
+      const T* key = is_fresh ? fresh_key : keys + static_cast<int64_t>(cache_row) * dim;
+      cache_rows[thread] = cache_row;
+      score = 0.0f;
+      for (int i = 0; i < dim; ++i) score += query[i] * to_float(key[i]);
+    }
+    const float top = fmaxf(largest, block_reduce<kThreads>(score, Max{}, scratch[0]));
+    const float shrink = exp2f(largest - top);
+    const float weight = thread < count ? exp2f(score - top) : 0.0f;
+    largest = top;
+    weights[thread] = weight;
+    weight_sum = weight_sum * shrink + block_reduce<kThreads>(weight, Sum{}, scratch[1]);
+    for (int i = thread; i < dim; i += kThreads) {
+      float sum = sums[i] * shrink;
+      for (int k = 0; k < count; ++k) {
+        const bool is_fresh = Fresh && first + k == position;
+        const T* value =
+            is_fresh ? fresh_value : values + static_cast<int64_t>(cache_rows[k]) * dim;
+        sum += weights[k] * to_float(value[i]);
+      }
+      sums[i] = sum;
+    }
+  }
+  for (int i = thread; i < dim; i += kThreads) out[i] = from_float<T>(sums[i] / weight_sum);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // Attention over a cache of few bits for what the other kernels do not take: fp32, head dimensions
 // and page sizes that they are not compiled for. One block a row and query head.
-#include "../attention/key_by_key.cuh"
+#include "../common/reduce.cuh"
 #include "problem.cuh"
 
 namespace fewbit::cuda::kv {
@@ -30,6 +30,9 @@ __global__ void __launch_bounds__(kThreads) generic_kernel(const Problem problem
   extern __shared__ float shared[];
   float* query = shared;               // dim
   float* sums = shared + problem.dim;  // dim
+  __shared__ float weights[kThreads];
+  __shared__ uint32_t cache_rows[kThreads];
+  __shared__ float scratch[2][kThreads / 32];
 
   const int row = blockIdx.x, head = blockIdx.y, thread = threadIdx.x, dim = problem.dim;
   start_successor();
@@ -54,16 +57,36 @@ __global__ void __launch_bounds__(kThreads) generic_kernel(const Problem problem
     query[i] = problem.query_value(row, head, i) * problem.scale_log2;
     sums[i] = 0.0f;
   }
-  attention::attend_key_by_key<kThreads>(
-      query, sums, dim, position,
-      [&](int key) { return problem.cache_row(sequence, kv_head, key); },
-      [&](int, int64_t at) {
-        return row_of(problem.key_row(at), problem.key_grid, problem.key_scales, at);
-      },
-      [&](int, int64_t at) {
-        return row_of(problem.value_row(at), problem.value_grid, problem.value_scales, at);
-      },
-      out);
+  float largest = -INFINITY, weight_sum = 0.0f;
+  for (int first = 0; first <= position; first += kThreads) {
+    __syncthreads();  // query and sums are there, the weights before these were used
+    const int count = min(kThreads, position + 1 - first);
+    float score = -INFINITY;
+    if (thread < count) {
+      const uint32_t at = problem.cache_row(sequence, kv_head, first + thread);
+      cache_rows[thread] = at;
+      const auto key = row_of(problem.key_row(at), problem.key_grid, problem.key_scales, at);
+      score = 0.0f;
+      for (int i = 0; i < dim; ++i) score += query[i] * key[i];
+    }
+    const float top = fmaxf(largest, block_reduce<kThreads>(score, Max{}, scratch[0]));
+    const float shrink = exp2f(largest - top);
+    const float weight = thread < count ? exp2f(score - top) : 0.0f;
+    largest = top;
+    weights[thread] = weight;
+    weight_sum = weight_sum * shrink + block_reduce<kThreads>(weight, Sum{}, scratch[1]);
+    for (int i = thread; i < dim; i += kThreads) {
+      float sum = sums[i] * shrink;
+      for (int k = 0; k < count; ++k) {
+        const int64_t at = cache_rows[k];
+        const auto value =
+            row_of(problem.value_row(at), problem.value_grid, problem.value_scales, at);
+        sum += weights[k] * value[i];
+      }
+      sums[i] = sum;
+    }
+  }
+  for (int i = thread; i < dim; i += kThreads) out[i] = from_float<T>(sums[i] / weight_sum);
 }
 
 }  // namespace
