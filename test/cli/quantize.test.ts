@@ -87,7 +87,10 @@ describe('rptq', () => {
     async (name, config, count) => {
       const [model, out] = [sampleFolder(name), join(root, `${name}-rptq`)];
       const args = ['quantize', model, '--method', 'rptq', '--config', config, '--out', out];
-      const settings = ['--clusters', '16', '--cluster-sizes', 'kmeans', '--group-size', '64'];
+      const settings = [
+        ...['--clusters', '16', '--cluster-sizes', 'kmeans', '--group-size', '64'],
+        ...['--no-equalize', '--no-key-feedback'],
+      ];
       const report = await fewbitJson<{ layers: object[]; after: Bytes }>([
         ...args,
         ...calibration,
@@ -97,7 +100,10 @@ describe('rptq', () => {
         out,
         method: 'rptq',
         calibration: { windows: 4, seqlen: 512 },
-        config: { config, clusters: 16, headClusters: 4, clusterSizes: 'kmeans', groupSize: 64 },
+        config: {
+          ...{ config, clusters: 16, headClusters: 4, clusterSizes: 'kmeans', groupSize: 64 },
+          ...{ equalize: false, keyFeedback: false },
+        },
       });
       expect(report.layers).toHaveLength(count);
       const measure = async (folder: string) =>

@@ -13,11 +13,13 @@ export type RptqCommandOptions = Pick<
   | 'clusterSizes'
   | 'clusterSeed'
   | 'metric'
+  | 'equalize'
+  | 'keyFeedback'
 >;
 
 export const RPTQ_OPTIONS = [
   ...['config', 'clusters', 'headClusters', 'cacheClusters'],
-  ...['clusterSizes', 'clusterSeed', 'metric'],
+  ...['clusterSizes', 'clusterSeed', 'metric', 'equalize', 'keyFeedback'],
 ] as readonly (keyof RptqCommandOptions)[];
 
 export function addRptqOptions(command: Command): Command {
@@ -48,13 +50,20 @@ export function addRptqOptions(command: Command): Command {
         '--metric <name>',
         'how ranges of activations are found: with the least error, or by a moving average (default: mse)',
       ).choices(['mse', 'ema_minmax']),
-    );
+    )
+    .option(
+      '--equalize',
+      'norms divide outlier channels, where their outputs stay in 16 bits (default)',
+    )
+    .option('--no-equalize', 'their gains as they are')
+    .option('--key-feedback', 'keys of few bits are rounded so that errors cancel (default)')
+    .option('--no-key-feedback', 'each to its nearest');
 }
 
 /** The quantization that the options describe. @throws OptionsError */
 export function rptqConfig(options: RptqCommandOptions & CalibrationCommandOptions): RptqConfig {
   const { config, clusters, headClusters, cacheClusters } = options;
-  const { clusterSizes, clusterSeed, metric } = options;
+  const { clusterSizes, clusterSeed, metric, equalize, keyFeedback } = options;
   const { groupSize, trueSequential, damp, mse } = options;
   return new RptqConfig(
     given({
@@ -65,6 +74,8 @@ export function rptqConfig(options: RptqCommandOptions & CalibrationCommandOptio
       clusterSizes,
       clusterSeed,
       metric,
+      equalize,
+      keyFeedback,
       groupSize,
       trueSequential,
       damp,
