@@ -1,5 +1,4 @@
-// Runs the tests of test/gpu, one file at a time, and fails when no GPU can be used. Further
-// arguments go to Jest.
+// Runs the tests of test/gpu, and fails when no GPU can be used. Further arguments go to Jest.
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -13,5 +12,5 @@ if (reason !== undefined || devices.length === 0) {
   process.exit(1);
 }
 const jest = join(root, 'node_modules', 'jest', 'bin', 'jest.js');
-const args = [jest, '--runInBand', '--testPathPatterns', '/test/gpu/', ...process.argv.slice(2)];
+const args = [jest, '--testPathPatterns', '/test/gpu/', ...process.argv.slice(2)];
 process.exit(spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' }).status ?? 1);

@@ -1,0 +1,3 @@
+import { testOpsOnCuda } from '../support/gpu-ops';
+
+testOpsOnCuda('gptq');
