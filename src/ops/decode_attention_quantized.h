@@ -16,6 +16,7 @@
 #include "../core/op_spec.h"
 #include "attention_quantized.h"
 #include "cache_append_quantized.h"
+#include "coded_cache.h"
 #include "key_round.h"
 
 namespace fewbit::ops::decode_attention_quantized {
@@ -62,59 +63,27 @@ inline const OpSpec spec{
      {"out", Access::Write}},
     {"bits", "scale", "query_bits"},
     [](const OpCall& call) {
-      const int width = static_cast<int>(call.attrs[bits]);
-      const TensorView& cache = call[key_cache];
-      Checker(spec, call)
-          .require(kv::is_width(width), "bits must be 3, 4 or 8")
-          .shape(q, {-1, -1})
-          .dtype(q, {DType::F32, DType::F16, DType::BF16})
-          .shape(k, {call[q].rows(), -1})
-          .shape(key_cache, {-1, -1, -1, -1})
-          .require(cache.shape[1] > 0 && cache.shape[2] > 0, "the cache must not be empty");
-      const int64_t rows = call[q].rows(), heads = cache.shape[1], keys = call[k].cols();
-      const int64_t dim = keys / heads;
-      Checker check(spec, call);
-      check
-          .require(dim > 0 && keys % heads == 0 && dim % 2 == 0,
-                   "k must hold the cache's heads, of an even dimension")
-          .require(call[q].cols() % keys == 0, "q must hold a multiple of the cache's heads")
-          .shape(key_cache, {-1, -1, -1, kv::row_bytes(dim, width)})
-          .dtype(key_cache, {DType::U8})
-          .shape(value_cache, {cache.shape[0], heads, cache.shape[2], cache.shape[3]})
-          .dtype(value_cache, {DType::U8})
-          .shape(v, {rows, keys});
-      for (int tensor : {k, v, out}) check.same_dtype(tensor, q);
+      const Checker check(spec, call);
+      coded_cache::check_cache(
+          check, call, static_cast<int>(call.attrs[bits]),
+          {q, k, v, rope, key_grid, value_grid, key_cache, value_cache, key_scales, value_scales});
+      const int64_t rows = call[q].rows(), heads = call[key_cache].shape[1], dim = head_dim(call);
       for (int tensor : {positions, sequences}) {
         check.shape(tensor, {rows}).dtype(tensor, {DType::I32});
       }
       check.shape(block_table, {-1, -1})
           .dtype(block_table, {DType::I32})
-          .shape(rope, {-1, dim})
-          .dtype(rope, {DType::F32})
           .shape(query_grid, {2, call[q].cols()})
           .dtype(query_grid, {DType::F32})
           .require(!call[query_grid] || call.attrs[query_bits] == 8 || call.attrs[query_bits] == 4,
                    "query_bits must be 8 or 4")
-          .require(!call[key_grid] == !call[value_grid] && !call[key_scales] == !call[value_scales],
-                   "keys and values are quantized alike")
-          .require(!call[key_grid] != !call[key_scales], "either grids or scales must be given")
-          .shape(key_grid, {2, keys})
-          .dtype(key_grid, {DType::F32})
-          .shape(value_grid, {2, keys})
-          .dtype(value_grid, {DType::F32})
           .require(!call[feedback] || (call[key_grid] && dim <= key_round::kLargestHead),
                    "feedback needs grids, and heads of at most 256")
           .shape(feedback, {heads, dim, dim})
           .dtype(feedback, {DType::F16})
-          .shape(key_scales, {cache.shape[0], heads, cache.shape[2], 2})
-          .dtype(key_scales, {DType::F16})
-          .shape(value_scales, {cache.shape[0], heads, cache.shape[2], 2})
-          .dtype(value_scales, {DType::F16})
-          .shape(out, {rows, call[q].cols()});
-      for (int tensor : {block_table, query_grid, key_grid, value_grid, feedback, key_cache,
-                         value_cache, key_scales, value_scales, out}) {
-        check.contiguous(tensor);
-      }
+          .shape(out, {rows, call[q].cols()})
+          .same_dtype(out, q);
+      for (int tensor : {block_table, query_grid, feedback, out}) check.contiguous(tensor);
     }};
 
 // The ops as calls of their own. rotated and rounded: copies of q and k that turn, and of which the
