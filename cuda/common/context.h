@@ -29,7 +29,4 @@ struct Context {
 // attempted.
 void check(cudaError_t error, const char* attempted);
 
-// After every kernel launch.
-inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
-
 }  // namespace fewbit::cuda
