@@ -4,12 +4,20 @@
  * ends of those sequences. Nothing is computed from formulas: what is reported was allocated and ran.
  *
  *   node dist/bench/capacity.js [--config llama-2-7b,opt-66b] [--context 4096,2048] [--bits 16,4,3]
- *     [--scales static|dynamic] [--group-size 128] [--device cuda:0] [--json]
+ *     [--scales static|dynamic] [--group-size 128] [--memory GB] [--device cuda:0] [--json]
  *
- * `--context` has one number for each config, or one for all.
+ * `--context` has one number for each config, or one for all. `--memory` is for a device with more
+ * than that, in units of 10^9 bytes: the rest of its memory is taken first.
  */
 import { parseArgs } from 'node:util';
-import { AutoModelForCausalLM, type DeviceName, ops, presetFields } from 'fewbit';
+import {
+  AutoModelForCausalLM,
+  type Device,
+  type DeviceName,
+  ops,
+  presetFields,
+  type Tensor,
+} from 'fewbit';
 import { type Filled, fillDevice } from './support/filled-cache';
 import { type CacheKind, tokenBytes } from './support/layer-cache';
 import { type Column, markdownTable, short } from './support/table';
@@ -25,6 +33,9 @@ interface Result extends Filled, CacheKind {
   tokensPerSecond: number;
 }
 
+/** Bytes of one tensor that only takes memory. */
+const BALLAST = 2 ** 30;
+
 const { values } = parseArgs({
   options: {
     config: { type: 'string', default: 'llama-2-7b,opt-66b' },
@@ -32,6 +43,7 @@ const { values } = parseArgs({
     bits: { type: 'string', default: '16,4,3' },
     scales: { type: 'string', default: 'static' },
     'group-size': { type: 'string', default: '128' },
+    memory: { type: 'string' },
     device: { type: 'string', default: 'cuda' },
     json: { type: 'boolean', default: false },
   },
@@ -44,6 +56,15 @@ function kinds(): CacheKind[] {
     if (!bits) throw new Error(`--bits takes 16, ${ops.KV_BITS.join(', ')}, got '${text}'`);
     return { bits, scales };
   });
+}
+
+/** Takes memory until no more than `--memory` is left of the device. */
+function limitMemory(device: Device): Tensor[] {
+  if (values.memory === undefined) return [];
+  const limit = Number(values.memory) * 1e9;
+  if (!(limit > 0)) throw new Error(`--memory takes a number of GB, got '${values.memory}'`);
+  const count = Math.max(0, Math.ceil((device.memory().total - limit) / BALLAST));
+  return Array.from({ length: count }, () => device.allocate('u8', [BALLAST]));
 }
 
 async function measure(config: string, context: number): Promise<Result[]> {
@@ -60,6 +81,7 @@ async function measure(config: string, context: number): Promise<Result[]> {
   );
   const { transformer } = model;
   const { cacheShape, bytes: weightBytes } = transformer;
+  const ballast = limitMemory(model.device);
   const results: Result[] = [];
   for (const kind of kinds()) {
     const filled = await fillDevice(transformer, kind, context);
@@ -68,6 +90,7 @@ async function measure(config: string, context: number): Promise<Result[]> {
       context,
       ...kind,
       ...filled,
+      usedBytes: filled.usedBytes - ballast.length * BALLAST,
       weightBytes,
       bytesPerToken: cacheShape.layers * tokenBytes(cacheShape, kind),
       tokens: filled.batch * context,
@@ -75,6 +98,7 @@ async function measure(config: string, context: number): Promise<Result[]> {
     });
     process.stderr.write('.');
   }
+  for (const tensor of ballast) tensor.dispose();
   await model.dispose();
   return results;
 }
