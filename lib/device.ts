@@ -112,11 +112,16 @@ export class Device {
     const recorder = this.native.record();
     this.#recorder = recorder;
     try {
-      this.scope(body);
+      try {
+        this.scope(body);
+      } finally {
+        this.#recorder = undefined;
+      }
+      return new Program(recorder.finish());
     } finally {
-      this.#recorder = undefined;
+      // What failed would keep the memory of its tensors until it is collected.
+      recorder.dispose();
     }
-    return new Program(recorder.finish());
   }
 
   /** Frees the tensors made by ops inside `body`, but for the one it returns. */

@@ -34,6 +34,7 @@ export interface NativeRecorder {
   tensor(dtype: DType, shape: number[]): NativeTensor;
   run(op: string, tensors: (NativeTensor | null)[], attrs: number[]): void;
   finish(): NativeProgram;
+  dispose(): void;
 }
 
 /** A memory-mapped, read-only file. */

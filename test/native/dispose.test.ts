@@ -55,6 +55,19 @@ test('views, programs and jobs keep what they use', async () => {
   expect(device.memory().used).toBe(0);
 });
 
+test('a recording that fails keeps nothing', () => {
+  using device = Device.open('cpu', { threads: 1 });
+  const tensor = device.allocate('f32', [2, 2]);
+  expect(() =>
+    device.record(() => {
+      device.run('add', [tensor, tensor, tensor]);
+      throw new RangeError('in the middle');
+    }),
+  ).toThrow(RangeError);
+  tensor.dispose();
+  expect(device.memory().used).toBe(0);
+});
+
 test('a disposed program', () => {
   using device = Device.open('cpu', { threads: 1 });
   const x = device.allocate('f32', [2]);
