@@ -17,7 +17,10 @@ async function main(): Promise<void> {
     last = now;
   }, 5);
   const begin = performance.now();
-  await model.engine.generate(prompt.slice(0, 300), options).result();
+  // A fast machine has few delays in one request; a loop that is never free has few in all of them.
+  for (let request = 0; request < 50 && delays.length < 100; request += 1) {
+    await model.engine.generate(prompt.slice(0, 300), options).result();
+  }
   const milliseconds = performance.now() - begin;
   clearInterval(timer);
   delays.sort((a, b) => a - b);
