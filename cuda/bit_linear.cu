@@ -3,10 +3,8 @@
 #include "../src/ops/bit_linear.h"
 
 #include "bitnet/linear_bitnet.h"
-#include "bitnet/product.cuh"
-#include "bitnet/quantize.h"
+#include "bitnet/operands.h"
 #include "common/aligned.h"
-#include "common/captured.h"
 #include "common/cuda_op.h"
 
 namespace fewbit::cuda {
@@ -24,21 +22,9 @@ size_t workspace(const OpCall& call, Context&) {
 }
 
 bitnet::Quantize quantize_of(const OpCall& call) {
-  bitnet::Quantize q{};
-  q.x = call[x].data;
-  q.dtype = call[x].dtype;
-  q.x_stride = call[x].row_stride();
-  if (call[up]) {
-    q.up = call[up].data;
-    q.up_stride = call[up].row_stride();
-  }
-  if (call[norm]) q.weight = call[norm].data;
-  q.weight_dtype = call[norm].dtype;
-  q.rows = call[x].rows();
-  q.cols = call[x].cols();
+  bitnet::Quantize q =
+      bitnet::quantize_input(call[x], call[up], call[norm], call.attrs[gate], call.attrs[eps]);
   q.padded_cols = ops::bitnet::padded(q.cols);
-  q.activation = static_cast<Gate>(static_cast<int>(call.attrs[gate]));
-  q.eps = static_cast<float>(call.attrs[eps]);
   auto* front = static_cast<char*>(call.workspace);
   q.codes = reinterpret_cast<int8_t*>(front);
   front += aligned(q.rows * q.padded_cols);
@@ -49,26 +35,12 @@ bitnet::Quantize quantize_of(const OpCall& call) {
 
 bitnet::Product product_of(const OpCall& call, const bitnet::Quantize& q, Context& context) {
   require_aligned("bit_linear", "weight", call[weight]);
-  bitnet::Product p{};
+  bitnet::Product p = bitnet::product_into(call[out], call[weight], call[weight_scales], call[bias],
+                                           call[residual], call.attrs[activation], context);
   p.codes = q.codes;
   p.scales = q.scales;
   p.sums = q.sums;
-  p.weight = call[weight].as<uint8_t>();
-  p.weight_scales = call[weight_scales].as<float>();
-  p.bias = call[bias] ? call[bias].data : nullptr;
-  p.bias_dtype = call[bias].dtype;
-  if (call[residual]) {
-    p.residual = call[residual].data;
-    p.residual_stride = call[residual].row_stride();
-  }
-  p.rows = q.rows;
-  p.columns = call[out].cols();
   p.depth = q.padded_cols;
-  p.out = call[out].data;
-  p.out_dtype = call[out].dtype;
-  p.out_stride = call[out].row_stride();
-  p.activation = static_cast<Activation>(static_cast<int>(call.attrs[activation]));
-  p.weights_settled = is_captured(context);
   return p;
 }
 

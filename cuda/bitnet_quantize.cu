@@ -1,6 +1,7 @@
 // bitnet_quantize on CUDA: see src/ops/bitnet_quantize.h.
 #include "../src/ops/bitnet_quantize.h"
 
+#include "bitnet/operands.h"
 #include "bitnet/quantize_row.cuh"
 #include "common/aligned.h"
 #include "common/cuda_op.h"
@@ -65,21 +66,9 @@ namespace {
 using namespace ops::bitnet_quantize;
 
 void run(const OpCall& call, Context& context) {
-  bitnet::Quantize q{};
-  q.x = call[x].data;
-  q.dtype = call[x].dtype;
-  q.x_stride = call[x].row_stride();
-  if (call[up]) {
-    q.up = call[up].data;
-    q.up_stride = call[up].row_stride();
-  }
-  if (call[weight]) q.weight = call[weight].data;
-  q.weight_dtype = call[weight].dtype;
-  q.rows = call[x].rows();
-  q.cols = call[x].cols();
+  bitnet::Quantize q = bitnet::quantize_input(call[x], call[up], call[weight],
+                                              call.attrs[activation], call.attrs[eps]);
   q.padded_cols = call[codes].cols();
-  q.activation = static_cast<Gate>(static_cast<int>(call.attrs[activation]));
-  q.eps = static_cast<float>(call.attrs[eps]);
   q.codes = call[codes].as<int8_t>();
   q.scales = call[scales].as<float>();
   q.sums = call[sums].as<int32_t>();

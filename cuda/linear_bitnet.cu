@@ -2,9 +2,8 @@
 #include "../src/ops/linear_bitnet.h"
 
 #include "bitnet/linear_bitnet.h"
-#include "bitnet/product.cuh"
+#include "bitnet/operands.h"
 #include "common/aligned.h"
-#include "common/captured.h"
 #include "common/cuda_op.h"
 
 namespace fewbit::cuda {
@@ -69,26 +68,12 @@ using namespace ops::linear_bitnet;
 bitnet::Product product_of(const OpCall& call, Context& context) {
   require_aligned("linear_bitnet", "codes", call[codes]);
   require_aligned("linear_bitnet", "weight", call[weight]);
-  bitnet::Product p{};
+  bitnet::Product p = bitnet::product_into(call[out], call[weight], call[weight_scales], call[bias],
+                                           call[residual], call.attrs[activation], context);
   p.codes = call[codes].as<int8_t>();
   p.scales = call[scales].as<float>();
   p.sums = call[sums].as<int32_t>();
-  p.weight = call[weight].as<uint8_t>();
-  p.weight_scales = call[weight_scales].as<float>();
-  p.bias = call[bias] ? call[bias].data : nullptr;
-  p.bias_dtype = call[bias].dtype;
-  if (call[residual]) {
-    p.residual = call[residual].data;
-    p.residual_stride = call[residual].row_stride();
-  }
-  p.rows = call[out].rows();
-  p.columns = call[out].cols();
   p.depth = call[codes].cols();
-  p.out = call[out].data;
-  p.out_dtype = call[out].dtype;
-  p.out_stride = call[out].row_stride();
-  p.activation = static_cast<Activation>(static_cast<int>(call.attrs[activation]));
-  p.weights_settled = is_captured(context);
   return p;
 }
 
