@@ -38,8 +38,11 @@ struct FusedShape {
   // With a split a block does one tile, and its sums' exchange takes the place of the stages.
   static constexpr int kExchangeFours =
       Split == 1 && kDepthGroups > 1 ? kConsumerThreads* kFragments : 1;
-  static constexpr int kStageRoom = (196608 - kExchangeFours * 16) / kStageBytes;
+  static constexpr int kStageRoom = (212992 - kExchangeFours * 16) / kStageBytes;
   static constexpr int kStages = kStageRoom < 12 ? kStageRoom : 12;
+  // A barrier's parity tells two uses of a stage in a row apart, no more: a warpgroup must not leave
+  // out the use between.
+  static_assert(kStages % kDepthGroups == 0, "each stage belongs to one warpgroup");
   static constexpr int kFetchedWeightBytes = kFetchedColumns * kDepthStep;
   struct Shared {
     unsigned char stages[kStages][kStageBytes];  // x, then weight; 1024-byte aligned
