@@ -32,6 +32,9 @@ constexpr int64_t kDeepRow = 8192;
 constexpr int64_t kSmallBytes = int64_t{64} << 20;
 constexpr int64_t kLargeBytes = int64_t{80} << 20;
 
+// From so many rows on, packing many outliers pays for the two launches that it takes.
+constexpr int64_t kMinPackedRows = 512;
+
 // int32 sums that exist at a time: few enough to stay partly in L2, many enough to fill the GPU.
 constexpr int64_t kMaxSumBytes = int64_t{96} << 20;
 constexpr int64_t kRowMultiple = 256;
@@ -132,7 +135,11 @@ void for_each_chunk(const int8::Product& p, void* sums, Visit visit) {
 
 size_t workspace(const OpCall& call, Context& context) {
   const int64_t rows = call[out].rows(), weight_rows = call[weight].shape[0];
-  if (way_of(rows, weight_rows, call[weight].shape[1], context) != Way::Library) return 0;
+  const Way way = way_of(rows, weight_rows, call[weight].shape[1], context);
+  if (way == Way::Fused && rows >= kMinPackedRows && call[columns]) {
+    return int8::PackedOutliers::bytes(rows, call[out].cols());
+  }
+  if (way != Way::Library) return 0;
   return static_cast<size_t>(chunk_rows(rows, weight_rows) * weight_rows) * sizeof(int32_t);
 }
 
@@ -167,6 +174,14 @@ bool multiply_by_library(const int8::Product& p, void* sums, Context& context) {
   return supported;
 }
 
+void multiply_fused(int8::Product p, void* workspace, Context& context) {
+  if (workspace) p.packed = int8::PackedOutliers::at(workspace, p.rows);
+  if (p.packed) int8::pack_outliers(p, context);
+  const int variant = context.tuner.choice(key_of(p), int8::suggest_fused_variant(p, context));
+  int8::multiply_fused(p, variant, context);
+  if (p.packed) int8::add_packed_outliers(p, context);
+}
+
 void run(const OpCall& call, Context& context) {
   const int8::Product p = product_of(call, context);
   if (p.rows == 0 || p.columns == 0) return;
@@ -178,8 +193,7 @@ void run(const OpCall& call, Context& context) {
     case Way::Bulk:
       return int8::multiply_bulk(p, context);
     case Way::Fused:
-      return int8::multiply_fused(
-          p, context.tuner.choice(key_of(p), int8::suggest_fused_variant(p, context)), context);
+      return multiply_fused(p, call.workspace, context);
     case Way::Library:
       if (multiply_by_library(p, call.workspace, context)) return;
       break;

@@ -94,11 +94,7 @@ __device__ __forceinline__ void store_result(const Product& p, const BulkTerms& 
   for (int i = 0; i < min(terms.count, kBulkStaged); ++i) {
     outlier_sum = fmaf(terms.x[i][row], terms.weight[i][in_tile], outlier_sum);
   }
-  for (int i = kBulkStaged; i < terms.count; ++i) {
-    const int outlier = p.outliers[i];
-    outlier_sum = fmaf(p.x[row * p.x_columns + outlier],
-                       p.outlier_weight(column, outlier, p.slot_of(outlier)), outlier_sum);
-  }
+  outlier_sum = p.with_outliers(outlier_sum, kBulkStaged, terms.count, row, column);
   store_float(p.out, p.out_dtype, row * p.columns + column, p.finish(value, outlier_sum));
 }
 

@@ -19,6 +19,11 @@ void multiply_bulk(const Product& product, Context& context);
 // linear_int8_stream.cu: best for a few rows, right for any number on any device.
 void multiply_streaming(const Product& product, Context& context);
 
+// linear_int8_outliers.cu: before and after a product whose outliers are to be packed, if they are as many
+// as product.packed holds; the product itself then leaves them out.
+void pack_outliers(const Product& product, Context& context);
+void add_packed_outliers(const Product& product, Context& context);
+
 // linear_int8_fused.cu: wgmma with everything in one kernel, for compute capability 9.0. Its
 // variants are tile shapes, which all give the same bits; fused_variants lists those worth timing.
 bool fused_available(const Context& context);

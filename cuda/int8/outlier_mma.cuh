@@ -12,8 +12,6 @@
 
 namespace fewbit::cuda::int8 {
 
-constexpr int kOutlierChunk = 16;
-
 // Rows of 16 values of the dtype of x, as bits. Every second group of four rows swaps its halves,
 // which keeps fragment loads free of bank conflicts.
 template <int Rows>

@@ -4,6 +4,7 @@
 
 #include "../common/activation.cuh"
 #include "../common/convert.cuh"
+#include "packed_outliers.h"
 
 namespace fewbit::cuda::int8 {
 
@@ -58,6 +59,7 @@ struct Product {
   const int32_t* kept_slots;  // [x_columns]; null when no weights were kept (or in mode 1)
   FloatTensor kept;           // [slots, columns]
   int64_t x_columns;
+  PackedOutliers packed;
 
   void* out;  // [rows, columns]
   DType out_dtype;
@@ -65,7 +67,21 @@ struct Product {
   bool bitsandbytes;
   DType rounding;  // mode 1: the dtype of its two intermediate roundings
 
-  __device__ __forceinline__ int outliers_here() const { return outliers ? *outlier_count : 0; }
+  __device__ __forceinline__ int outlier_total() const { return outliers ? *outlier_count : 0; }
+  // Whether so many outliers are packed: not those few that a tile gathers only once.
+  __device__ __forceinline__ bool packs(int count) const {
+    const int passes = has_pass(OutlierPass::Codes) + has_pass(OutlierPass::Weights);
+    return packed && count > 2 * kOutlierChunk / passes && count <= PackedOutliers::kMost;
+  }
+  // Those that are not packed, which the product itself adds.
+  __device__ __forceinline__ int outliers_here() const {
+    const int count = outlier_total();
+    return packs(count) ? 0 : count;
+  }
+  // What the product itself applies: packed outliers are added before the activation.
+  __device__ __forceinline__ Activation activation_here() const {
+    return packed && packs(outlier_total()) ? Activation::None : activation;
+  }
 
   __device__ __forceinline__ bool has_pass(OutlierPass pass) const {
     return pass == OutlierPass::Codes ? !bitsandbytes : bitsandbytes || kept_slots;
@@ -102,6 +118,37 @@ struct Product {
       if (!as_codes) values[i] = __fdiv_rn(values[i] * scale[i], 127.0f);
       if (bitsandbytes) values[i] = round_to(rounding, values[i]);
     }
+  }
+
+  // sum and what the outliers first .. count - 1 bring to a result, the loads of several under way at
+  // once.
+  __device__ __forceinline__ float with_outliers(float sum, int first, int count, int64_t row,
+                                                 int64_t column) const {
+    constexpr int kBatch = 8;
+    const float scale = first < count ? weight_scales[column] : 0.0f;
+    for (; first < count; first += kBatch) {
+      int outlier[kBatch], slot[kBatch];
+      int8_t code[kBatch];
+      float of_row[kBatch], of_slot[kBatch] = {};
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) outlier[i] = outliers[min(first + i, count - 1)];
+      x.gather([&](int i) { return row * x_columns + outlier[i]; }, of_row);
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        code[i] = weight[column * depth + outlier[i]];
+        slot[i] = kept_slots ? kept_slots[outlier[i]] : -1;
+      }
+      if (kept_slots && kept.data) {
+        kept.gather([&](int i) { return max(slot[i], 0) * columns + column; }, of_slot);
+      }
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        float value = __fdiv_rn(static_cast<float>(code[i]) * scale, 127.0f);
+        if (bitsandbytes) value = round_to(rounding, value);
+        if (first + i < count) sum = fmaf(of_row[i], slot[i] >= 0 ? of_slot[i] : value, sum);
+      }
+    }
+    return sum;
   }
 
   // acc * sx * sw / 127^2 + bias, rounded in mode 1.

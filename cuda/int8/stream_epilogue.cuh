@@ -69,11 +69,7 @@ struct StreamEpilogue {
     for (int i = 0; i < staged; ++i) {
       outlier_sum = fmaf(shared.x[i][block_row], shared.weight[i][block_column], outlier_sum);
     }
-    for (int i = staged; i < shared.count; ++i) {
-      const int outlier = p.outliers[i];
-      outlier_sum = fmaf(p.x[row * p.x_columns + outlier],
-                         p.outlier_weight(column, outlier, p.slot_of(outlier)), outlier_sum);
-    }
+    outlier_sum = p.with_outliers(outlier_sum, staged, shared.count, row, column);
     store_float(p.out, p.out_dtype, row * p.columns + column, p.finish(value, outlier_sum));
   }
 };

@@ -30,7 +30,7 @@ __device__ __forceinline__ void round_all(const Product& p, float (&values)[Frag
 
 template <int Fragments>
 __device__ __forceinline__ void activate_all(const Product& p, float (&values)[Fragments][4]) {
-  if (p.activation != Activation::Relu) return;
+  if (p.activation != Activation::Relu || p.activation_here() != Activation::Relu) return;
 #pragma unroll
   for (int i = 0; i < Fragments * 4; ++i) {
     values[i / 4][i % 4] = activate(values[i / 4][i % 4], Activation::Relu);

@@ -4,7 +4,8 @@
 //             + sum_{o in columns[0 .. count)} x[m, o] * w16[n, o]                  (fp32)
 //   w16[n, o] = kept[kept_slots[o], n] where kept_slots[o] >= 0,
 //               else weight[n, o] * weight_scales[n] / 127
-// Mode 0 (paper) rounds once, at the end. Mode 1 (bitsandbytes) ignores kept, rounds w16 and the
+// Mode 0 (paper) rounds once, at the end; on CUDA, with hundreds of rows and more than 16 outliers, also
+// before the outlier part. Mode 1 (bitsandbytes) ignores kept, rounds w16 and the
 // int8 part with its bias to the 16-bit dtype (fp16 when out is f32), then adds the outlier part
 // and rounds again. activation: 0 none, 1 relu.
 // M is out's; without columns there is no outlier part and x is not needed. kept_slots without kept

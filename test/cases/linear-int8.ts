@@ -154,6 +154,14 @@ const products: OpCase[] = [
   // On an H100 a block goes through several tiles, or blocks share K.
   linearInt8Case({ m: 3, n: 2400, k: 1300, outliers: range(20, 60), bias: true, kept: [60] }),
   linearInt8Case({ m: 17, n: 64, k: 1024, outliers: range(6, 150), bias: true }),
+  // So many rows that outliers are packed first, unless they are few or very many.
+  linearInt8Case({ m: 520, n: 41, k: 300, outliers: range(16, 9), kept: [9, 18] }),
+  linearInt8Case({ m: 515, n: 72, k: 300, outliers: range(17, 9), kept: [9, 18], bias: true }),
+  linearInt8Case({ m: 514, n: 33, k: 300, outliers: range(33, 9), relu: true }),
+  linearInt8Case({ m: 513, n: 40, k: 450, outliers: range(150, 3), kept: range(75, 6) }),
+  linearInt8Case({ m: 530, n: 136, k: 200, outliers: range(64, 3), mode: 1, bias: true }),
+  linearInt8Case({ m: 512, n: 24, k: 1100, outliers: range(1024, 1), relu: true }),
+  linearInt8Case({ m: 512, n: 24, k: 1100, outliers: range(1025, 1), kept: range(1025, 1) }),
 ];
 
 const columnError: OpCase[] = [
