@@ -24,25 +24,28 @@ bool fits_decode(const Problem& problem) {
          aligned(problem.key_scales) && aligned(problem.value_scales);
 }
 
-// Enough splits that every multiprocessor has its blocks, of which each warp has at least a tile; at
-// least one for 1024 keys that the table has room for, up to 4, so that one long sequence among short
-// ones does not hold up the rest.
+// As many splits as the device holds blocks at a time, of which each warp has at least a tile: blocks
+// that have to wait for others cost more than they save.
 int split_count(const Problem& problem, const Context& context) {
   const int64_t units = std::max<int64_t>(units_of(problem), 1);
   const bool cluster = joins_in_cluster(context);
   if (!cluster && units > static_cast<int64_t>(Zeroed::kWords)) return 1;
-  const int64_t resident = int64_t{kResidentBlocks} * context.properties.multiProcessorCount;
+  const int64_t processors = context.properties.multiProcessorCount;
   const int64_t most_keys = int64_t{problem.table_columns} * problem.page_size;
   const int64_t split_keys = int64_t{kTileKeys} * kSplitWarps;
   const int64_t useful = (most_keys + split_keys - 1) / split_keys;
-  const int64_t least = std::clamp<int64_t>(most_keys / 1024, 1, 4);
   // More than 8 blocks of a cluster are no promise of the architecture, but H100 and B200 have them.
   const int64_t most = !cluster                         ? attention::kMaxSplits
                        : context.properties.major <= 10 ? attention::kMaxCluster
                                                         : 8;
-  const int64_t wanted = std::clamp(resident / units, least, most);
-  const auto count = static_cast<unsigned>(std::clamp<int64_t>(useful, 1, wanted));
-  return static_cast<int>(cluster ? std::bit_floor(count) : count);
+  const auto fitting = [&](int64_t blocks) {
+    const int64_t wanted = std::clamp<int64_t>(blocks / units, 1, most);
+    const auto count = static_cast<unsigned>(std::clamp<int64_t>(useful, 1, wanted));
+    return static_cast<int>(cluster ? std::bit_floor(count) : count);
+  };
+  const int count = fitting(kResidentBlocks * processors);
+  // Larger clusters do not find their places where other blocks stand.
+  return cluster && count > 2 ? std::max(fitting(processors), 2) : count;
 }
 
 size_t sums_bytes(const Problem& problem, int splits) {
