@@ -38,6 +38,10 @@ struct Problem {
     const int index = min(page_of(key), table_columns - 1);
     const int32_t* at = block_table + static_cast<int64_t>(sequence) * table_columns + index;
     const int entry = past_l1 ? __ldcg(at) : *at;
+    return row_in(entry, kv_head, key);
+  }
+  // The same where the entry of the block table is known.
+  __device__ uint32_t row_in(int32_t entry, int kv_head, int key) const {
     const int page = min(max(entry, 0), pages - 1);
     return (static_cast<uint32_t>(page) * kv_heads + kv_head) * page_size + key -
            page_of(key) * page_size;

@@ -19,18 +19,23 @@ using attention::kTileHeads;
 using attention::power_of_two;
 using attention::Splits;
 
-// Tiles that a warp has under way: as many as let a multiprocessor hold two blocks (one, of 8 bits).
+// Blocks that a multiprocessor holds, and what a warp has under way, as much as lets it: whole tiles, but
+// of 8 bits keys and values apart.
 template <int Bits, bool Dynamic>
-constexpr int kStages = Bits == 8 ? 2 : (Bits == 4 ? 3 : 4) - Dynamic;
+constexpr int kResident = Bits == 8 && Dynamic ? 1 : 2;
+template <int Bits>
+constexpr int kSides = Bits == 8 ? 1 : 2;
+template <int Bits, bool Dynamic>
+constexpr int kPlaces = Bits == 8 ? 3 + Dynamic : (Bits == 4 ? 3 : 4) - Dynamic;
 
 // Dynamic shared memory of a block. What a warp found takes the place of its ring.
 template <int Bits, int Dim, bool Dynamic>
 struct Memory {
   static constexpr int kWidth = RowShape<Bits, Dim>::kWidth;
-  using Ring = KeyRing<Bits, Dim, Dynamic, kStages<Bits, Dynamic>>;
+  using Ring = KeyRing<Bits, Dim, Dynamic, kSides<Bits>, kPlaces<Bits, Dynamic>>;
   using Found = attention::Findings<kWidth>;
   using Fresh = NewToken<Bits, Dim>;
-  static_assert(sizeof(Found) <= sizeof(Ring::stages));
+  static_assert(sizeof(Found) <= sizeof(Ring::places));
   Ring rings[kSplitWarps];
   float grid[2][kWidth];  // of the values
   float key_scales[kWidth];
@@ -43,7 +48,7 @@ struct Memory {
   };
   static_assert(sizeof(queries) <= sizeof(join.values));
 
-  __device__ Found& found(int warp) { return *reinterpret_cast<Found*>(rings[warp].stages); }
+  __device__ Found& found(int warp) { return *reinterpret_cast<Found*>(rings[warp].places); }
 };
 
 // The attention of some heads over the tiles of this warp.
@@ -51,6 +56,7 @@ template <int Bits, int Dim, bool Dynamic, int Columns>
 struct Attending {
   using MemoryOf = Memory<Bits, Dim, Dynamic>;
   using Ring = typename MemoryOf::Ring;
+  using Rows = TileRows<Bits, Dim>;
   using Keys = KeyCodes<Bits, Dim>;
   using Values = ValueCodes<Bits, Dim>;
   using Pairs = ValuePairs<Bits, Dim>;
@@ -78,18 +84,7 @@ struct Attending {
     }
   }
 
-  // Row r of block b of the products, r = group or group + 8, is key key_of(b, group, r / 8) of a
-  // tile. So a lane's four values of a block of the second product follow each other, and those of
-  // the four lanes of a group lie in four different blocks of shared memory.
-  static __device__ __forceinline__ int key_of(int b, int group, int upper) {
-    return group / 2 * kBlockKeys + 4 * b + 2 * upper + group % 2;
-  }
-  static __device__ __forceinline__ const uint8_t* row_of(const uint8_t* tile, int key) {
-    using Of = Block<Bits, Dim>;
-    return tile + key / kBlockKeys * Of::kStride + key % kBlockKeys * Of::kRowBytes;
-  }
-
-  __device__ __forceinline__ void scores(const typename Ring::StageOf& stage,
+  __device__ __forceinline__ void scores(const uint8_t* rows,
                                          float (&score)[Columns][kBlocks][2]) const {
 #pragma unroll
     for (int first = 0; first < kBlocks; first += kBatch) {
@@ -98,7 +93,8 @@ struct Attending {
       for (int b = 0; b < kBatch; ++b) {
 #pragma unroll
         for (int upper = 0; upper < 2; ++upper) {
-          keys[b][upper].load(row_of(stage.keys, key_of(first + b, group, upper)), member);
+          const int key = Rows::key_of(first + b, upper, group / 2, group % 2);
+          keys[b][upper].load(rows + Rows::offset(key), member);
         }
       }
       float products[Columns][kBatch][4] = {};
@@ -125,26 +121,24 @@ struct Attending {
     }
   }
 
-  // Puts the new token into the last tile, where old bytes are in its place.
-  __device__ __forceinline__ void insert(const typename MemoryOf::Fresh& fresh,
-                                         typename Ring::StageOf& stage) const {
+  // Puts the new token's key (0) or value (1) into the last tile, where old bytes are in its place.
+  __device__ __forceinline__ void insert(const typename MemoryOf::Fresh& fresh, int which,
+                                         typename Ring::PlaceOf& place) const {
     const int key = position % kTileKeys, lane = threadIdx.x % 32;
-    auto* keys = reinterpret_cast<uint32_t*>(const_cast<uint8_t*>(row_of(stage.keys, key)));
-    auto* values = reinterpret_cast<uint32_t*>(const_cast<uint8_t*>(row_of(stage.values, key)));
-    for (int i = lane; i < fresh.kRowWords; i += 32) {
-      keys[i] = fresh.words[0][i];
-      values[i] = fresh.words[1][i];
-    }
-    if (Dynamic && lane == 0) {
-      stage.key_scales[key] = fresh.scales[0];
-      stage.value_scales[key] = fresh.scales[1];
+    auto* row = reinterpret_cast<uint32_t*>(place.rows[which % kSides<Bits>] + Rows::offset(key));
+    for (int i = lane; i < fresh.kRowWords; i += 32) row[i] = fresh.words[which][i];
+    if (Dynamic && which == 0 && lane == 0) {
+      place.key_scales[key] = fresh.scales[0];
+      place.value_scales[key] = fresh.scales[1];
     }
     __syncwarp();
   }
 
-  __device__ __forceinline__ void tile(const typename Ring::StageOf& stage, int tile, bool last) {
+  // What the keys of a tile make of its values: operands of the product with them.
+  __device__ __forceinline__ void weigh(const typename Ring::PlaceOf& place, int tile, bool last,
+                                        uint32_t (&weights)[kBlocks][2]) {
     float score[Columns][kBlocks][2];
-    scores(stage, score);
+    scores(place.rows[0], score);
 
     // Scales of values count towards the largest weight, since they multiply the weights.
     __half2 value_pair[Dynamic ? kBlocks : 1][2];
@@ -155,13 +149,13 @@ struct Attending {
     for (int b = 0; b < kBlocks; ++b) {
 #pragma unroll
       for (int upper = 0; upper < 2; ++upper) {
-        const int key = key_of(b, group, upper);
+        const int key = Rows::key_of(b, upper, group / 2, group % 2);
         const bool masked = last && tile * kTileKeys + key > position;
         float scale = 1.0f, smallest = 0.0f, gain = 0.0f;
         if constexpr (Dynamic) {
-          const __half2 key_pair = stage.key_scales[key];
+          const __half2 key_pair = place.key_scales[key];
           scale = __low2float(key_pair), smallest = __high2float(key_pair);
-          value_pair[b][upper] = masked ? __half2{} : stage.value_scales[key];
+          value_pair[b][upper] = masked ? __half2{} : place.value_scales[key];
           gain = __log2f(fmaxf(__low2float(value_pair[b][upper]), 1.0f / kCodeUnit));
         }
 #pragma unroll
@@ -185,7 +179,6 @@ struct Attending {
     }
     if (__any_sync(kFullWarp, grows)) rescale(top);
 
-    uint32_t weights[kBlocks][2];
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
 #pragma unroll
@@ -203,13 +196,16 @@ struct Attending {
         weights[b][upper] = attention::transpose(attention::pack<__half>(weight[0], weight[1]));
       }
     }
+  }
 
+  __device__ __forceinline__ void add(const uint8_t* rows, const uint32_t (&weights)[kBlocks][2]) {
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
       Values values[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        values[i].load(row_of(stage.values, member * kBlockKeys + 4 * b + i), group);
+        const int key = Rows::key_of(b, i / 2, member, i % 2);
+        values[i].load(rows + Rows::offset(key), group);
       }
       const Pairs lower(values[0], values[1], group), upper(values[2], values[3], group);
 #pragma unroll

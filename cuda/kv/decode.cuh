@@ -15,10 +15,12 @@ namespace fewbit::cuda::kv {
 // cache, while the kernel before still runs; copies start as soon as that has ended, and meanwhile it
 // is checked whether what they went by still holds.
 template <int Bits, int Dim, bool Dynamic, int Columns>
-__global__ void __launch_bounds__(kSplitThreads, Bits == 8 ? 1 : 2)
+__global__ void __launch_bounds__(kSplitThreads, kResident<Bits, Dynamic>)
     decode_kernel(const Problem problem, const Append append, const Splits splits) {
   using MemoryOf = Memory<Bits, Dim, Dynamic>;
-  constexpr int kWidth = MemoryOf::kWidth, kStageCount = kStages<Bits, Dynamic>;
+  using Ring = typename MemoryOf::Ring;
+  constexpr int kWidth = MemoryOf::kWidth, kPlaceCount = kPlaces<Bits, Dynamic>;
+  constexpr int kParts = Ring::kParts, kTiles = Ring::kTiles;
   constexpr int kHeads = kColumnHeads * Columns;
   extern __shared__ __align__(128) unsigned char shared[];
   auto& memory = *reinterpret_cast<MemoryOf*>(shared);
@@ -37,81 +39,78 @@ __global__ void __launch_bounds__(kSplitThreads, Bits == 8 ? 1 : 2)
 #if __CUDA_ARCH__ >= 900
   if (in_cluster) memory.join.prepare();
 #endif
-  // No kernel writes grids, angles and feedback; of the rest one thread reads for all, since it may be
-  // changing.
-  __shared__ struct {
-    Place place;
-    int position;
-  } guess;
-  if (threadIdx.x == 0) {
-    guess.place = Place::read(problem, heads.row);
-    guess.position = guess.place.known(problem, append);
-  }
+  // No kernel writes grids, angles and feedback. The rest may be changing, so that a warp goes by what
+  // its first lane reads.
   const bool brings_key = warp == 0;  // or the value: warp 1
   NewRow<Bits, Dim, Dynamic> fresh;
-  LoadedQueries<Dim, Dynamic> queries;
-  if (!Dynamic) {
-    for (int i = threadIdx.x; i < kWidth; i += kSplitThreads) {
-      const bool exists = i < Dim;
-      memory.key_scales[i] = exists ? problem.scale_of(problem.key_grid, kv_head, i) : 0.0f;
-      memory.grid[0][i] = exists ? problem.scale_of(problem.value_grid, kv_head, i) : 0.0f;
-      memory.grid[1][i] = exists ? problem.zero_of(problem.value_grid, kv_head, i) : 0.0f;
-    }
-    if (warp < 2) {
-      fresh.load_grid(problem, brings_key ? problem.key_grid : problem.value_grid, kv_head);
-    }
+  LoadedQueries<Dim, Dynamic, Columns> queries;
+  Grids<Dim> grids;
+  if (!Dynamic) grids.load(problem, kv_head);
+  if (!Dynamic && warp < 2) {
+    fresh.load_grid(problem, brings_key ? problem.key_grid : problem.value_grid, kv_head);
   }
-  __syncthreads();
-  Place place = guess.place;
-  int position = guess.position;  // -1: padding
+  const Place seen = Place::read(problem, heads.row);
+  Place place{.position = __shfl_sync(kFullWarp, seen.position, 0),
+              .sequence = __shfl_sync(kFullWarp, seen.sequence, 0)};
+  int position;  // -1: padding
   int tile = split * kSplitWarps + warp, tiles, active;
-  const auto look_up = [&](int of) {
-    const int sequence = position < 0 ? 0 : place.sequence;
-    return ring.look_up(problem, sequence, kv_head, of, max(position, 0));
-  };
+  bool brings;  // the last tile, which has the new token, is in this block
   for (bool first = true;; first = false) {
-    tiles = position < 0 ? 0 : position / kTileKeys + 1;
-    active = splits.active(tiles);
-    uint32_t rows[kStageCount];
+    const bool inside = place.is_inside(problem, append);
+    const Place from = inside ? place : Place{0, 0};
+    const int page = from.page(problem);
+    int32_t pages[kTiles];
 #pragma unroll
-    for (int s = 0; s < kStageCount; ++s) {
-      rows[s] = look_up(tile + s * step);
-      if (first) ring.prefetch(problem, rows[s], tile + s * step, position);
-    }
-    const float* angles = append.angles(problem, position);
+    for (int i = 0; i < kTiles; ++i) pages[i] = ring.look_up(problem, from, tile + i * step);
+    const float* angles = append.angles(problem, inside ? place.position : -1);
     queries.turn(angles);
     fresh.turn(brings_key ? angles : nullptr);
-    // The last tile, which has the new token, is in this block.
-    const bool brings = split < active && (tiles - 1) / kSplitWarps % splits.count == split;
+    if (first && !Dynamic) grids.store(memory.key_scales, memory.grid);
+    position = inside && __shfl_sync(kFullWarp, page, 0) >= 0 ? place.position : -1;
+    tiles = position < 0 ? 0 : position / kTileKeys + 1;
+    active = splits.active(tiles);
+    brings = split < active && (tiles - 1) / kSplitWarps % splits.count == split;
+    const auto row_of = [&](int i) {
+      return ring.row_in(problem, pages[i], from, kv_head, tile + i * step);
+    };
     if (append.feedback && brings && brings_key) {
       fresh.load_feedback(append.feedback + int64_t{kv_head} * Dim * Dim);
     }
     if (first) {
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i) {
+        ring.prefetch(problem, row_of(i), tile + i * step, tiles);
+      }
+      __syncthreads();  // scales of keys
       wait_for_predecessor();
       const bool rotated = append.rope != nullptr;
       queries.load(problem, heads, rotated);
       if (brings_key) {
-        const int64_t at = heads.row * append.k_stride + kv_head * Dim;
-        fresh.load(problem.dtype, append.k, at, rotated);
+        fresh.load(append.k, heads.row * append.k_stride + kv_head * Dim, rotated);
       } else if (warp == 1) {
-        fresh.load(problem.dtype, append.v, heads.row * append.v_stride + kv_head * Dim, false);
+        fresh.load(append.v, heads.row * append.v_stride + kv_head * Dim, false);
       }
     }
+    // What the copies go by is checked while they are under way.
+    const Place now = Place::read(problem, heads.row);
+    const int page_now = from.page(problem);
+    int32_t pages_now[kTiles];
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) pages_now[i] = ring.look_up(problem, from, tile + i * step);
     int started = 0;
 #pragma unroll
-    for (int s = 0; s < kStageCount; ++s) {
-      ring.start(s, problem, rows[s], tile + s * step, tiles, position);
-      started += tile + s * step < tiles;
+    for (int n = 0; n < kPlaceCount; ++n) {
+      const int i = n / kParts;
+      ring.start(n, n % kParts, problem, row_of(i), tile + i * step, tiles);
+      started += tile + i * step < tiles;
     }
-    const Place now = Place::read(problem, heads.row);
-    bool differs = !(now == place) || place.known(problem, append) != position;
-#pragma unroll
-    for (int s = 0; s < kStageCount; ++s) differs |= look_up(tile + s * step) != rows[s];
     queries.store(problem, heads, memory.key_scales, memory.queries);
+    bool differs = !(now == place) | ((page_now < 0) != (page < 0));
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) differs |= pages_now[i] != pages[i];
     if (!__syncthreads_or(differs)) break;
     ring.reset(started);
     place = now;
-    position = place.known(problem, append);
   }
   const bool is_half = problem.dtype == DType::F16;
   if (position < 0) {
@@ -121,39 +120,55 @@ __global__ void __launch_bounds__(kSplitThreads, Bits == 8 ? 1 : 2)
     return;
   }
   const bool is_active = split < active;
-  uint32_t next_row = look_up(tile + kStageCount * step);
+  constexpr int kAhead = kPlaceCount / kParts;
+  int32_t next_page = ring.look_up(problem, place, tile + kAhead * step);
   Attending<Bits, Dim, Dynamic, Columns> attending(problem, position);
   if (is_active) {
-    if ((tiles - 1) / kSplitWarps % splits.count == split && warp < 2) {
-      fresh.quantize(memory.fresh, warp);
-    }
+    if (brings && warp < 2) fresh.quantize(problem.dtype, memory.fresh, warp);
 #pragma unroll
     for (int c = 0; c < Columns; ++c) {
       attending.query[c].load(memory.queries, kColumnHeads * c, heads.count, problem.scale_log2);
     }
-    __syncthreads();
+    if (brings) __syncthreads();  // the new token is there
   }
 #if __CUDA_ARCH__ >= 900
   // From here on the others may send what they found to where the queries were.
   if (in_cluster) hopper::cluster_arrive();
 #endif
   if (is_active) {
-    int stage = 0, round = 0;
+    int taken = 0, round = 0;
+    // A part is done with: what comes next, part `part` of tile `of`, has its place.
+    const auto follow = [&](int part, int of) {
+      __syncwarp();
+      const uint32_t row = ring.row_in(problem, next_page, place, kv_head, of);
+      ring.start(taken, part, problem, row, of, tiles);
+      if (++taken == kPlaceCount) taken = 0, ++round;
+    };
     for (; tile < tiles; tile += step) {
-      ring.wait(stage, round);
       const bool last = tile == tiles - 1;
+      int ahead = tile + kAhead * step;
+      uint32_t weights[kBlocks][2];
+      ring.wait(taken, round);
       if (last) {
-        attending.insert(memory.fresh, ring.stages[stage]);
+        attending.insert(memory.fresh, 0, ring.places[taken]);
+        if (kParts == 1) attending.insert(memory.fresh, 1, ring.places[taken]);
         if (head_tile == 0) {
           store_token(memory.fresh, problem, problem.cache_row(place.sequence, kv_head, position));
         }
       }
-      attending.tile(ring.stages[stage], tile, last);
-      __syncwarp();
-      const int ahead = tile + kStageCount * step;
-      ring.start(stage, problem, next_row, ahead, tiles, position);
-      next_row = look_up(ahead + step);
-      if (++stage == kStageCount) stage = 0, ++round;
+      attending.weigh(ring.places[taken], tile, last, weights);
+      if constexpr (kParts == 2) {
+        constexpr int kNext = kPlaceCount % 2;
+        follow(kNext, ahead);
+        if (kNext == 1) next_page = ring.look_up(problem, place, ahead += step);
+        ring.wait(taken, round);
+        if (last) attending.insert(memory.fresh, 1, ring.places[taken]);
+      }
+      attending.add(ring.places[taken].rows[kSides<Bits> - 1], weights);
+      follow(kParts == 2 && kPlaceCount % 2 == 0, ahead);
+      if (kParts == 1 || kPlaceCount % 2 == 0) {
+        next_page = ring.look_up(problem, place, ahead + step);
+      }
     }
     attending.finish(memory.found(warp), memory.grid, heads.count);
     __syncthreads();

@@ -24,8 +24,9 @@ struct NewRow {
   using Lanes = PairLanes<Dim>;
   using Token = NewToken<Bits, Dim>;
   static constexpr float kLargest = ops::kv::largest_code(Bits);
-  typename Lanes::Values values, partners, cosine, sine;  // an element turns with its partner
-  typename Lanes::Values scale, zero;                     // static
+  uint16_t elements[Lanes::kRuns][2], partners[Lanes::kRuns][2];  // which turn with each other
+  typename Lanes::Values cosine, sine;
+  typename Lanes::Values scale, zero;  // static
   KeyFeedback<Bits, Dim> feedback;
   bool turns, has_feedback = false;
 
@@ -36,7 +37,7 @@ struct NewRow {
     Lanes::each([&](int c, int e, int element) {
       const bool first = element < Dim / 2;
       cosine[c][e] = angles[first ? element : element - Dim / 2];
-      sine[c][e] = first ? -angles[element + Dim / 2] : angles[element];
+      sine[c][e] = angles[first ? element + Dim / 2 : element];
     });
   }
   __device__ __forceinline__ void load_grid(const Problem& problem, const float* grid,
@@ -52,21 +53,24 @@ struct NewRow {
     has_feedback = true;
   }
 
-  __device__ __forceinline__ void load(DType dtype, const void* x, int64_t first, bool rotated) {
+  __device__ __forceinline__ void load(const void* x, int64_t first, bool rotated) {
     Lanes::each([&](int c, int e, int element) {
-      values[c][e] = load_float(x, dtype, first + element);
+      elements[c][e] = load_bits(x, first + element);
       const int partner = element < Dim / 2 ? element + Dim / 2 : element - Dim / 2;
-      partners[c][e] = rotated ? load_float(x, dtype, first + partner) : 0.0f;
+      partners[c][e] = rotated ? load_bits(x, first + partner) : uint16_t{0};
     });
   }
 
   // Rotates (which is not rounded) and finds the codes: of the token's key (0) or value (1).
-  __device__ __forceinline__ void quantize(Token& token, int which) {
-    if (turns) {
-      Lanes::each([&](int c, int e, int) {
-        values[c][e] = values[c][e] * cosine[c][e] + partners[c][e] * sine[c][e];
-      });
-    }
+  __device__ __forceinline__ void quantize(DType dtype, Token& token, int which) {
+    typename Lanes::Values values;
+    Lanes::each([&](int c, int e, int element) {
+      values[c][e] = value_of(dtype, elements[c][e]);
+      if (!turns) return;
+      const float partner = value_of(dtype, partners[c][e]);
+      const float turned = element < Dim / 2 ? -partner : partner;
+      values[c][e] = values[c][e] * cosine[c][e] + turned * sine[c][e];
+    });
     const int lane = threadIdx.x % 32;
     auto* codes = reinterpret_cast<uint8_t*>(token.codes[which]);
     const auto put = [&](int element, float code) { codes[element] = static_cast<uint8_t>(code); };

@@ -91,19 +91,34 @@ struct Place {
     return {__ldcg(problem.positions + row), __ldcg(problem.sequences + row)};
   }
   __device__ bool operator==(const Place& other) const {
-    return position == other.position && sequence == other.sequence;
+    return (position == other.position) & (sequence == other.sequence);
+  }
+  // Whether there is room for it in the block table and in the rope's.
+  __device__ __forceinline__ bool is_inside(const Problem& problem, const Append& append) const {
+    return position >= 0 && sequence >= 0 && sequence < problem.table_rows &&
+           problem.page_of(position) < problem.table_columns &&
+           (!append.rope || position < append.rope_rows);
+  }
+  // The page of a place inside, or -1.
+  __device__ __forceinline__ int page(const Problem& problem) const {
+    return __ldcg(problem.block_table + int64_t{sequence} * problem.table_columns +
+                  problem.page_of(position));
   }
   // Its position, or -1 if the row only pads the batch.
   __device__ __forceinline__ int known(const Problem& problem, const Append& append) const {
-    const int page = problem.page_of(position);
-    if (position < 0 || sequence < 0 || sequence >= problem.table_rows ||
-        page >= problem.table_columns || (append.rope && position >= append.rope_rows)) {
-      return -1;
-    }
-    const int32_t* entry = problem.block_table + int64_t{sequence} * problem.table_columns + page;
-    return __ldcg(entry) >= 0 ? position : -1;
+    return is_inside(problem, append) && page(problem) >= 0 ? position : -1;
   }
 };
+
+// A 16-bit element as it lies in memory, and its value. A conversion right behind a load, which
+// depends on the dtype, would make every load wait for the one before.
+__device__ __forceinline__ uint16_t load_bits(const void* data, int64_t index) {
+  return static_cast<const uint16_t*>(data)[index];
+}
+__device__ __forceinline__ float value_of(DType dtype, uint16_t bits) {
+  return dtype == DType::F16 ? to_float(__ushort_as_half(bits))
+                             : __uint_as_float(static_cast<uint32_t>(bits) << 16);
+}
 
 // A decode step that appends, for what fits_decode takes (decode_8.cu, decode_4.cu, decode_3.cu).
 bool fits_decode(const Problem& problem);

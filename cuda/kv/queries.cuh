@@ -22,13 +22,13 @@ struct SharedQueries {
 };
 
 // The part of a thread of a block in bringing the queries there. scales are those of the keys.
-template <int Dim, bool Dynamic>
+template <int Dim, bool Dynamic, int Columns>
 struct LoadedQueries {
   static constexpr int kMost =
-      (attention::kTileHeads * Dim + attention::kSplitThreads - 1) / attention::kSplitThreads;
+      (kColumnHeads * Columns * Dim + attention::kSplitThreads - 1) / attention::kSplitThreads;
   // Angles of a thread: where heads divide the threads, all its elements have the same.
   static constexpr int kAngles = attention::kSplitThreads % Dim == 0 ? 1 : kMost;
-  float values[kMost], partners[kMost];  // what a value turns with
+  uint16_t values[kMost], partners[kMost];  // what a value turns with
   float cosine[kAngles], sine[kAngles];
   bool turns;
 
@@ -44,7 +44,7 @@ struct LoadedQueries {
     for (int j = 0; j < kAngles; ++j) {
       const int at = element(j) % (Dim / 2);
       cosine[j] = angles[at];
-      sine[j] = element(j) < Dim / 2 ? -angles[at + Dim / 2] : angles[at + Dim / 2];
+      sine[j] = angles[at + Dim / 2];
     }
   }
 
@@ -56,8 +56,8 @@ struct LoadedQueries {
       const int i = j * attention::kSplitThreads + threadIdx.x;
       const int other = element(j) < Dim / 2 ? i + Dim / 2 : i - Dim / 2;
       const bool exists = i < heads.count * Dim;
-      values[j] = exists ? load_float(problem.q, problem.dtype, first + i) : 0.0f;
-      partners[j] = exists && rotated ? load_float(problem.q, problem.dtype, first + other) : 0.0f;
+      values[j] = exists ? load_bits(problem.q, first + i) : uint16_t{0};
+      partners[j] = exists && rotated ? load_bits(problem.q, first + other) : uint16_t{0};
     }
   }
 
@@ -70,13 +70,40 @@ struct LoadedQueries {
     for (int j = 0; j < kMost; ++j) {
       const int i = j * attention::kSplitThreads + threadIdx.x;
       if (i >= heads.count * Dim) break;
-      float q = values[j];
+      float q = value_of(problem.dtype, values[j]);
       if (turns) {
-        q = round_to(problem.dtype, q * cosine[j % kAngles] + partners[j] * sine[j % kAngles]);
+        const float partner = value_of(problem.dtype, partners[j]);
+        const float turned = element(j) < Dim / 2 ? -partner : partner;
+        q = round_to(problem.dtype, q * cosine[j % kAngles] + turned * sine[j % kAngles]);
       }
       q = problem.rounded_query(q, heads.first * Dim + i);
       to.values[i / Dim][to.place(element(j))] = Dynamic ? q : q * scales[element(j)];
     }
+  }
+};
+
+// A thread's part of bringing the static grids of a head into shared memory. Elements past the head
+// are zeros.
+template <int Dim>
+struct Grids {
+  float key_scale = 0.0f, scale = 0.0f, zero = 0.0f;  // the last two of values
+
+  __device__ __forceinline__ void load(const Problem& problem, int kv_head) {
+    const int i = static_cast<int>(threadIdx.x);
+    if (i >= Dim) return;
+    key_scale = problem.scale_of(problem.key_grid, kv_head, i);
+    scale = problem.scale_of(problem.value_grid, kv_head, i);
+    zero = problem.zero_of(problem.value_grid, kv_head, i);
+  }
+  // A barrier must follow.
+  template <int Width>
+  __device__ __forceinline__ void store(float (&key_scales)[Width], float (&grid)[2][Width]) const {
+    static_assert(Width <= attention::kSplitThreads);
+    const int i = static_cast<int>(threadIdx.x);
+    if (i >= Width) return;
+    key_scales[i] = key_scale;
+    grid[0][i] = scale;
+    grid[1][i] = zero;
   }
 };
 
@@ -97,16 +124,19 @@ struct QueryFragment {
       const int element = Keys::element(member, i, second, half);
       return head < heads && element < Dim ? shared.values[head][shared.place(element)] : 0.0f;
     };
-    float values[kProducts][4], most = 0.0f, total = 0.0f;
+    // Four sums and four maxima side by side, which do not wait for each other.
+    float values[kProducts][4], mosts[4] = {}, totals[4] = {};
 #pragma unroll
     for (int i = 0; i < kProducts; ++i) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         values[i][j] = value(i, j / 2, j % 2);
-        most = fmaxf(most, fabsf(values[i][j]));
-        total += values[i][j];
+        mosts[j] = fmaxf(mosts[j], fabsf(values[i][j]));
+        totals[j] += values[i][j];
       }
     }
+    float most = fmaxf(fmaxf(mosts[0], mosts[1]), fmaxf(mosts[2], mosts[3]));
+    float total = (totals[0] + totals[1]) + (totals[2] + totals[3]);
 #pragma unroll
     for (int offset = 1; offset < 4; offset *= 2) {
       most = fmaxf(most, __shfl_xor_sync(kFullWarp, most, offset));
