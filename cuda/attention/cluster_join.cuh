@@ -36,9 +36,10 @@ __device__ __forceinline__ void send_floats(float* local, const float2& value, u
 }
 #endif
 
-template <int Width>
+// Shares is the most that all blocks' shares of a head may come to.
+template <int Width, int Shares = 2 * Width>
 struct ClusterJoin {
-  alignas(16) float values[kTileHeads * Width * 2];  // [splits, heads, share]
+  alignas(16) float values[kTileHeads * Shares];  // [splits, heads, share]
   SplitSum sums[kMaxCluster][kTileHeads];
   uint64_t arrived;
 

@@ -40,13 +40,9 @@ struct Memory {
   float grid[2][kWidth];  // of the values
   float key_scales[kWidth];
   Fresh fresh;
-  // The queries have done their work before the others send what they found, and they leave the
-  // barrier of that alone.
-  union {
-    SharedQueries<kWidth> queries;
-    attention::ClusterJoin<kWidth> join;
-  };
-  static_assert(sizeof(queries) <= sizeof(join.values));
+  SharedQueries<kWidth> queries;
+  // Splits are powers of two, and so are their shares of the width.
+  attention::ClusterJoin<kWidth, kWidth> join;
 
   __device__ Found& found(int warp) { return *reinterpret_cast<Found*>(rings[warp].places); }
 };
@@ -134,12 +130,10 @@ struct Attending {
     __syncwarp();
   }
 
-  // What the keys of a tile make of its values: operands of the product with them.
+  // What the scores of a tile make of its values: operands of the product with them.
   __device__ __forceinline__ void weigh(const typename Ring::PlaceOf& place, int tile, bool last,
+                                        float (&score)[Columns][kBlocks][2],
                                         uint32_t (&weights)[kBlocks][2]) {
-    float score[Columns][kBlocks][2];
-    scores(place.rows[0], score);
-
     // Scales of values count towards the largest weight, since they multiply the weights.
     __half2 value_pair[Dynamic ? kBlocks : 1][2];
     float top[Columns];
@@ -170,13 +164,7 @@ struct Attending {
     }
     bool grows = false;
 #pragma unroll
-    for (int c = 0; c < Columns; ++c) {
-#pragma unroll
-      for (int offset = 4; offset < 32; offset *= 2) {
-        top[c] = fmaxf(top[c], __shfl_xor_sync(kFullWarp, top[c], offset));
-      }
-      grows |= top[c] > largest[c];
-    }
+    for (int c = 0; c < Columns; ++c) grows |= top[c] > largest[c];
     if (__any_sync(kFullWarp, grows)) rescale(top);
 
 #pragma unroll
@@ -198,29 +186,45 @@ struct Attending {
     }
   }
 
-  __device__ __forceinline__ void add(const uint8_t* rows, const uint32_t (&weights)[kBlocks][2]) {
+  // The values of a tile. Loaded before their weights are known, since loads take a while, too.
+  __device__ __forceinline__ void take(const uint8_t* rows, Pairs (&pairs)[kBlocks][2]) const {
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
-      Values values[4];
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int key = Rows::key_of(b, i / 2, member, i % 2);
-        values[i].load(rows + Rows::offset(key), group);
-      }
-      const Pairs lower(values[0], values[1], group), upper(values[2], values[3], group);
+      for (int upper = 0; upper < 2; ++upper) {
+        Values values[2];
 #pragma unroll
-      for (int i = 0; i < kProducts; ++i) {
-        Mma<__half>::multiply(sums[i], lower.first(i), lower.second(i), upper.first(i),
-                              upper.second(i), weights[b][0], weights[b][1]);
+        for (int i = 0; i < 2; ++i) {
+          values[i].load(rows + Rows::offset(Rows::key_of(b, upper, member, i)), group);
+        }
+        pairs[b][upper] = Pairs(values[0], values[1], group);
       }
     }
   }
 
-  // Puts all sums in terms of a new largest score. An odd column is head 4 + member, if there is one.
-  __device__ __forceinline__ void rescale(const float (&top)[Columns]) {
+  __device__ __forceinline__ void add(const Pairs (&pairs)[kBlocks][2],
+                                      const uint32_t (&weights)[kBlocks][2]) {
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+      for (int i = 0; i < kProducts; ++i) {
+        Mma<__half>::multiply(sums[i], pairs[b][0].first(i), pairs[b][0].second(i),
+                              pairs[b][1].first(i), pairs[b][1].second(i), weights[b][0],
+                              weights[b][1]);
+      }
+    }
+  }
+
+  // Puts all sums in terms of the largest score, of which lanes have found more than there was. An odd
+  // column is head 4 + member, if there is one.
+  __device__ __forceinline__ void rescale(float (&top)[Columns]) {
     float shrink[2] = {1.0f, 1.0f};
 #pragma unroll
     for (int c = 0; c < Columns; ++c) {
+#pragma unroll
+      for (int offset = 4; offset < 32; offset *= 2) {
+        top[c] = fmaxf(top[c], __shfl_xor_sync(kFullWarp, top[c], offset));
+      }
       shrink[c] = power_of_two(largest[c] - top[c]);
       largest[c] = top[c];
       weight_sum[c] *= shrink[c];

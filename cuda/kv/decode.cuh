@@ -37,7 +37,10 @@ __global__ void __launch_bounds__(kSplitThreads, kResident<Bits, Dynamic>)
   start_successor();
   ring.init();
 #if __CUDA_ARCH__ >= 900
-  if (in_cluster) memory.join.prepare();
+  if (in_cluster) {
+    memory.join.prepare();
+    hopper::cluster_arrive_relaxed();
+  }
 #endif
   // No kernel writes grids, angles and feedback. The rest may be changing, so that a warp goes by what
   // its first lane reads.
@@ -130,12 +133,6 @@ __global__ void __launch_bounds__(kSplitThreads, kResident<Bits, Dynamic>)
       attending.query[c].load(memory.queries, kColumnHeads * c, heads.count, problem.scale_log2);
     }
     if (brings) __syncthreads();  // the new token is there
-  }
-#if __CUDA_ARCH__ >= 900
-  // From here on the others may send what they found to where the queries were.
-  if (in_cluster) hopper::cluster_arrive();
-#endif
-  if (is_active) {
     int taken = 0, round = 0;
     // A part is done with: what comes next, part `part` of tile `of`, has its place.
     const auto follow = [&](int part, int of) {
@@ -147,7 +144,6 @@ __global__ void __launch_bounds__(kSplitThreads, kResident<Bits, Dynamic>)
     for (; tile < tiles; tile += step) {
       const bool last = tile == tiles - 1;
       int ahead = tile + kAhead * step;
-      uint32_t weights[kBlocks][2];
       ring.wait(taken, round);
       if (last) {
         attending.insert(memory.fresh, 0, ring.places[taken]);
@@ -156,15 +152,21 @@ __global__ void __launch_bounds__(kSplitThreads, kResident<Bits, Dynamic>)
           store_token(memory.fresh, problem, problem.cache_row(place.sequence, kv_head, position));
         }
       }
-      attending.weigh(ring.places[taken], tile, last, weights);
+      float score[Columns][kBlocks][2];
+      uint32_t weights[kBlocks][2];
+      ValuePairs<Bits, Dim> pairs[kBlocks][2];
+      attending.scores(ring.places[taken].rows[0], score);
+      if constexpr (kParts == 1) attending.take(ring.places[taken].rows[1], pairs);
+      attending.weigh(ring.places[taken], tile, last, score, weights);
       if constexpr (kParts == 2) {
         constexpr int kNext = kPlaceCount % 2;
         follow(kNext, ahead);
         if (kNext == 1) next_page = ring.look_up(problem, place, ahead += step);
         ring.wait(taken, round);
         if (last) attending.insert(memory.fresh, 1, ring.places[taken]);
+        attending.take(ring.places[taken].rows[0], pairs);
       }
-      attending.add(ring.places[taken].rows[kSides<Bits> - 1], weights);
+      attending.add(pairs, weights);
       follow(kParts == 2 && kPlaceCount % 2 == 0, ahead);
       if (kParts == 1 || kPlaceCount % 2 == 0) {
         next_page = ring.look_up(problem, place, ahead + step);

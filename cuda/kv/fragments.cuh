@@ -41,8 +41,13 @@ __device__ __forceinline__ uint32_t odd_codes(uint32_t nibbles, int s) {
 // The even or odd low fields of 3-bit codes with their top bits: `high` has those of the even fields
 // in bit 2 of each nibble and those of the odd ones in bit 3.
 __device__ __forceinline__ uint32_t join_planes(uint32_t low, uint32_t high, int odd) {
+  // One instruction, which the compiler does not find: bits of the mask choose from the low plane.
   constexpr uint32_t kLow = 0x33333333u;
-  return (low >> 2 * odd & kLow) | (high >> odd & ~kLow);
+  uint32_t joined;
+  asm("lop3.b32 %0, %1, %2, %3, 0xe4;"
+      : "=r"(joined)
+      : "r"(low >> 2 * odd), "r"(high >> odd), "n"(kLow));
+  return joined;
 }
 
 // Words from shared memory in one access where the rows' alignment allows it.
@@ -152,6 +157,7 @@ struct ValuePairs {
   static constexpr int kWords = Bits == 8 ? kProducts : kProducts / 2;
   uint32_t words[kWords];  // nibble words, or two codes in each half
 
+  ValuePairs() = default;
   __device__ __forceinline__ ValuePairs(const Codes& a, const Codes& b, int group) {
     constexpr uint32_t kFirst = 0x5410, kSecond = 0x7632;
     if constexpr (Bits != 3) {

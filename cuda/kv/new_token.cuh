@@ -24,7 +24,7 @@ struct NewRow {
   using Lanes = PairLanes<Dim>;
   using Token = NewToken<Bits, Dim>;
   static constexpr float kLargest = ops::kv::largest_code(Bits);
-  uint16_t elements[Lanes::kRuns][2], partners[Lanes::kRuns][2];  // which turn with each other
+  uint32_t elements[Lanes::kRuns][2], partners[Lanes::kRuns][2];  // which turn with each other
   typename Lanes::Values cosine, sine;
   typename Lanes::Values scale, zero;  // static
   KeyFeedback<Bits, Dim> feedback;
@@ -57,7 +57,7 @@ struct NewRow {
     Lanes::each([&](int c, int e, int element) {
       elements[c][e] = load_bits(x, first + element);
       const int partner = element < Dim / 2 ? element + Dim / 2 : element - Dim / 2;
-      partners[c][e] = rotated ? load_bits(x, first + partner) : uint16_t{0};
+      partners[c][e] = rotated ? load_bits(x, first + partner) : 0u;
     });
   }
 

@@ -112,12 +112,12 @@ struct Place {
 
 // A 16-bit element as it lies in memory, and its value. A conversion right behind a load, which
 // depends on the dtype, would make every load wait for the one before.
-__device__ __forceinline__ uint16_t load_bits(const void* data, int64_t index) {
+__device__ __forceinline__ uint32_t load_bits(const void* data, int64_t index) {
   return static_cast<const uint16_t*>(data)[index];
 }
-__device__ __forceinline__ float value_of(DType dtype, uint16_t bits) {
-  return dtype == DType::F16 ? to_float(__ushort_as_half(bits))
-                             : __uint_as_float(static_cast<uint32_t>(bits) << 16);
+__device__ __forceinline__ float value_of(DType dtype, uint32_t bits) {
+  return dtype == DType::F16 ? to_float(__ushort_as_half(static_cast<uint16_t>(bits)))
+                             : __uint_as_float(bits << 16);
 }
 
 // A decode step that appends, for what fits_decode takes (decode_8.cu, decode_4.cu, decode_3.cu).

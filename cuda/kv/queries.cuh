@@ -28,7 +28,7 @@ struct LoadedQueries {
       (kColumnHeads * Columns * Dim + attention::kSplitThreads - 1) / attention::kSplitThreads;
   // Angles of a thread: where heads divide the threads, all its elements have the same.
   static constexpr int kAngles = attention::kSplitThreads % Dim == 0 ? 1 : kMost;
-  uint16_t values[kMost], partners[kMost];  // what a value turns with
+  uint32_t values[kMost], partners[kMost];  // what a value turns with
   float cosine[kAngles], sine[kAngles];
   bool turns;
 
@@ -56,8 +56,8 @@ struct LoadedQueries {
       const int i = j * attention::kSplitThreads + threadIdx.x;
       const int other = element(j) < Dim / 2 ? i + Dim / 2 : i - Dim / 2;
       const bool exists = i < heads.count * Dim;
-      values[j] = exists ? load_bits(problem.q, first + i) : uint16_t{0};
-      partners[j] = exists && rotated ? load_bits(problem.q, first + other) : uint16_t{0};
+      values[j] = exists ? load_bits(problem.q, first + i) : 0u;
+      partners[j] = exists && rotated ? load_bits(problem.q, first + other) : 0u;
     }
   }
 
