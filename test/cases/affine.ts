@@ -94,6 +94,13 @@ const linear: OpCase[] = ([8, 4] as const).flatMap((xBits) =>
   ]),
 );
 
+/** So many rows and columns that CUDA takes its larger tiles: too much for every run on a CPU. */
+export const affineTileCases: readonly OpCase[] = [4, 3, 8].flatMap((bits) => [
+  linearAffineCase({ xBits: 8, bits, m: 300, n: 2050, k: 320, groupSize: 64 }),
+  linearAffineCase({ xBits: 8, bits, m: 600, n: 2050, k: 384, groupSize: 128, bias: true }),
+  linearAffineCase({ xBits: 8, bits, m: 600, n: 2050, k: 320, groupSize: 32 }),
+]);
+
 /** The largest sums that a group of 128 can have: nothing may wrap or lose a digit on the way. */
 const extremes: OpCase[] = [
   linearAffineCase({

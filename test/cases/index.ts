@@ -1,4 +1,4 @@
-import { affineCases } from './affine';
+import { affineCases, affineTileCases } from './affine';
 import { affineQuantizeCases } from './affine-quantize';
 import { attentionCases } from './attention';
 import { attentionQuantizedCases } from './attention-quantized';
@@ -39,3 +39,6 @@ export const opCases: readonly OpCase[] = [
   ...affineCases,
   ...sampleCases,
 ];
+
+/** Cases for CUDA alone. */
+export const cudaCases: readonly OpCase[] = affineTileCases;

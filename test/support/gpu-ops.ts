@@ -1,6 +1,6 @@
 import { Device } from '../../lib/device';
 import type { DType } from '../../lib/native';
-import { opCases } from '../cases';
+import { cudaCases, opCases } from '../cases';
 import { expectOutputs } from './compare';
 import { describeGpu } from './gpu';
 import { runCase } from './run-case';
@@ -34,7 +34,7 @@ export function testOpsOnCuda(group: OpGroup): void {
       cpu?.dispose();
     });
 
-    const runs = opCases
+    const runs = [...opCases, ...cudaCases]
       .filter(({ op }) => groupOf(op) === group)
       .flatMap((opCase) => opCase.hidden.map((hidden) => [opCase.name, hidden, opCase] as const));
 
