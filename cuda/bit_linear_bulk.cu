@@ -10,11 +10,17 @@ namespace {
 template <class T, int Held>
 bool launch_quantizing(const Product& p, const Quantize& q, Context& context) {
   const QuantizedRow<T, Held> source{q};
-  // Long rows are split among more warps; large shares keep more stages at work.
-  if constexpr (Held == 1) {
-    if (bulk_fills(p, context) > 2) return launch_bulk<4>(p, source, source.bytes(), context);
+  if constexpr (QuantizedRow<T, Held>::kLong) {
+    return launch_bulk<1>(p, source, source.bytes(), context);
+  } else {
+    // Long rows are split among more warps; large shares keep more stages at work.
+    if constexpr (Held == 1) {
+      if (bulk_fills<QuantizedRow<T, Held>>(p, context) > 2) {
+        return launch_bulk<4>(p, source, source.bytes(), context);
+      }
+    }
+    return launch_bulk<2>(p, source, source.bytes(), context);
   }
-  return launch_bulk<2>(p, source, source.bytes(), context);
 }
 
 }  // namespace
@@ -32,6 +38,8 @@ bool multiply_quantizing(const Product& p, const Quantize& q, Context& context) 
         launched = launch_quantizing<T, 2>(p, q, context);
       } else if (q.padded_cols <= 3 * kChunkColumns) {
         launched = launch_quantizing<T, 3>(p, q, context);
+      } else if (q.padded_cols <= 7 * kChunkColumns) {
+        launched = launch_quantizing<T, 7>(p, q, context);
       }
     }
   });

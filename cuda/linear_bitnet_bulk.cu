@@ -10,7 +10,8 @@ bool multiply_bulk(const Product& p, Context& context) {
   const int64_t bytes = StoredRows::bytes(p);
   const StoredRows source;
   // Long rows are split among more warps; large shares keep more stages at work.
-  if (p.depth <= 4096 && bulk_fills(p, context) > 2 && launch_bulk<4>(p, source, bytes, context)) {
+  if (p.depth <= 4096 && bulk_fills<StoredRows>(p, context) > 2 &&
+      launch_bulk<4>(p, source, bytes, context)) {
     return true;
   }
   return launch_bulk<2>(p, source, bytes, context);

@@ -26,16 +26,18 @@ inline int64_t bulk_share(const Product& p, const Context& context) {
 }
 
 // Stages that hold all of a block's rows of W.
-inline int64_t bulk_fills(const Product& p, const Context& context) {
-  return round_up(bulk_share(p, context), kStageRows) / kStageRows;
+template <class Source>
+int64_t bulk_fills(const Product& p, const Context& context) {
+  return round_up(bulk_share(p, context), Source::kStageRows) / Source::kStageRows;
 }
 
 // Launches with at most so many bytes of shared memory; false when they do not suffice.
 template <int Teams, class Source>
 bool launch_bulk(const Product& p, const Source& source, int64_t source_bytes, int64_t bytes,
                  Context& context) {
-  using Shape = BulkShape<Source::kRows, Teams>;
-  const int64_t share = bulk_share(p, context), needed = bulk_fills(p, context);
+  using Shape = BulkShape<Source, Teams>;
+  constexpr int kStageRows = Source::kStageRows;
+  const int64_t share = bulk_share(p, context), needed = bulk_fills<Source>(p, context);
   const int64_t column_bytes = round_up((p.residual ? 1 + p.rows : 1) * share * 4, 16);
   const int64_t row_stride = spread(p.row_bytes());
   const int64_t others = Shape::kHeaderBytes + column_bytes + source_bytes;

@@ -18,7 +18,6 @@ namespace fewbit::cuda::bitnet {
 constexpr int kBulkWarps = 16;
 constexpr int kBulkThreads = kBulkWarps * 32;
 constexpr int kMaxStages = 16;
-constexpr int kStageRows = 16;  // of W
 
 // How a launch lays out its shared memory: the struct below, the stages, the columns' scales and
 // residuals, and what the source of the rows keeps.
@@ -28,14 +27,14 @@ struct BulkPlan {
   int column_bytes;  // of scales and residuals; a multiple of 16
 };
 
-template <int Rows, int Teams>
+template <class Source, int Teams>
 struct BulkShape {
   static constexpr int kTeamWarps = kBulkWarps / Teams;
   static constexpr int kTeamThreads = kTeamWarps * 32;
   struct Shared {
-    int32_t sums[Teams][2][kTeamWarps][Rows][kStageRows];
+    int32_t sums[Teams][2][kTeamWarps][Source::kRows][Source::kStageRows];
     uint64_t full[kMaxStages];
-    RowTerms<Rows> rows;
+    RowTerms<Source::kRows> rows;
     RowStatistics scratch[kBulkWarps];
 
     // In the place of the others, for multiply_resident.
@@ -52,10 +51,12 @@ __device__ __forceinline__ void sync_team(int team) {
 // Two blocks fit a multiprocessor, so that one can read its weights while the other, of the kernel
 // before, still runs.
 template <class Source, int Teams>
-__global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(const Product p, const Source source,
-                                                               const BulkPlan plan) {
+__global__ __launch_bounds__(kBulkThreads, Source::kBlocks) void bulk_matmul(const Product p,
+                                                                             const Source source,
+                                                                             const BulkPlan plan) {
 #if __CUDA_ARCH__ >= 900
-  using Shape = BulkShape<Source::kRows, Teams>;
+  using Shape = BulkShape<Source, Teams>;
+  constexpr int kStageRows = Source::kStageRows;
   extern __shared__ __align__(128) unsigned char shared_bytes[];
   auto& shared = *reinterpret_cast<typename Shape::Shared*>(shared_bytes);
   unsigned char* ring = shared_bytes + Shape::kHeaderBytes;
@@ -69,8 +70,7 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(const Product p, 
   const int count = static_cast<int>(p.columns * (blockIdx.x + 1) / gridDim.x - first);
   const int fills = (count + kStageRows - 1) / kStageRows;
   const int depth = static_cast<int>(p.depth), row_bytes = depth / 4;
-  const bool is_resident = Source::kRows == 1 && fills <= plan.stages;
-  if (Source::kRows > 1) start_successor();
+  const bool is_resident = Source::kRows == 1 && kStageRows == 16 && fills <= plan.stages;
 
   // By a warp.
   const auto fill = [&](int index, int stage) {
@@ -101,11 +101,11 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(const Product p, 
   }
   __syncwarp();
   if (is_resident && thread < count) shared.column_sums()[thread] = 0;
+  const auto resident_share = ResidentShare::of_warp<kBulkWarps>(count, depth);
   if (p.weights_settled) read_weights();
+  // Behind this block's own weights, which would else share the memory with the next kernel's.
+  start_successor();
   wait_for_predecessor();
-  // Before the wait it costs a decode step 6%: blocks of three kernels may then stand on a
-  // multiprocessor, and presumably two of one kernel share some while others have none.
-  if (Source::kRows == 1) start_successor();
   if (!p.weights_settled) read_weights();
   // On their way while the rows are staged.
   float* residuals = scales + count;
@@ -115,17 +115,22 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(const Product p, 
                               : p.residual_at(i / count, first + i % count);
   };
   const float own_residual = thread < residual_count ? residual(thread) : 0.0f;
-  source.template stage<kBulkThreads>(p, codes, shared.rows, shared.scratch);
-  for (int i = thread; i < residual_count; i += kBulkThreads) {
-    residuals[i] = i == thread ? own_residual : residual(i);
+  const int32_t code_sum =
+      source.template stage<kBulkThreads>(p, codes, shared.rows, shared.scratch);
+  if (!is_resident) {
+#pragma unroll 1
+    for (int i = thread; i < residual_count; i += kBulkThreads) {
+      residuals[i] = i == thread ? own_residual : residual(i);
+    }
   }
   copies_done();
   __syncthreads();
+  source.template finish_stage<kBulkThreads>(shared.rows, shared.scratch, code_sum);
 
   if constexpr (Source::kRows == 1) {
     if (is_resident) {
       int32_t* sums = shared.column_sums();
-      multiply_resident<kBulkWarps>(sums, ring, plan.row_stride, shared.full, count, codes, depth);
+      multiply_resident(sums, ring, plan.row_stride, shared.full, count, codes, resident_share);
       __syncthreads();
       if (thread < count) {
         p.store(0, first + thread,
@@ -136,6 +141,8 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(const Product p, 
       return;
     }
   }
+  // Teams meet no more.
+  if constexpr (Source::kRows == 1) __syncthreads();
   const int team = thread / Shape::kTeamThreads, team_thread = thread % Shape::kTeamThreads;
   const int warp = team_thread / 32;
   // What this thread finishes in every stage of its team.
@@ -150,33 +157,61 @@ __global__ __launch_bounds__(kBulkThreads, 2) void bulk_matmul(const Product p, 
     const unsigned char* pieces = ring + stage * stage_bytes + group * plan.row_stride;
     FieldSums sums;
     hopper::wait(shared.full[stage], phase);
-    // Warps with a step more than others are other ones in every stage.
+    if constexpr (Source::kRows == 1) {
+      // A stage of 8 rows stands in the tile twice, each time with the columns of another step.
+      constexpr int kSegments = 16 / kStageRows;
+      const int units = (steps + kSegments - 1) / kSegments;
+      // Warps with a unit more than others are other ones in every stage.
 #pragma unroll 1
-    for (int step = (warp + index * steps) % Shape::kTeamWarps; step < steps;
-         step += Shape::kTeamWarps) {
-      const int element = step * kTileDepth + part * 64;
-      const bool inside = element < depth;
-      uint4 x[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        x[i] = uint4{0, 0, 0, 0};
-        if (inside && group < rows) {
-          x[i] = reinterpret_cast<const uint4*>(codes + group * code_row_bytes(depth) +
-                                                step * kTileDepth)[i * 4 + part];
+      for (int unit = (warp + index * units) % Shape::kTeamWarps; unit < units;
+           unit += Shape::kTeamWarps) {
+        const int step = unit * kSegments;
+        const auto* from = reinterpret_cast<const uint4*>(
+            codes + min(step + group % kSegments, steps) * kTileDepth + part * 16);
+        const uint4 x[4] = {from[0], from[4], from[8], from[12]};
+        const unsigned char* piece = pieces + step * (kTileDepth / 4) + part * 16;
+        sums.add_paired(*reinterpret_cast<const uint4*>(piece),
+                        *reinterpret_cast<const uint4*>(kSegments == 1 ? piece + 8 * plan.row_stride
+                                                                       : piece + kTileDepth / 4),
+                        x);
+      }
+      if (part == 0) {
+        int32_t(&own)[kStageRows] = shared.sums[team][turn][warp][0];
+        if constexpr (kSegments == 1) {
+          own[group] = sums.total(0);
+          own[group + 8] = sums.total(2);
+        } else {
+          own[group] = sums.total(0) + sums.total(3);
         }
       }
-      // Past the end of K the codes are zeros, whatever the weights.
-      const unsigned char* piece = pieces + (inside ? element / 4 : 0);
-      sums.add(*reinterpret_cast<const uint4*>(piece),
-               *reinterpret_cast<const uint4*>(piece + 8 * plan.row_stride), x);
-    }
+    } else {
+#pragma unroll 1
+      for (int step = (warp + index * steps) % Shape::kTeamWarps; step < steps;
+           step += Shape::kTeamWarps) {
+        const int element = step * kTileDepth + part * 64;
+        const bool inside = element < depth;
+        uint4 x[4];
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int row = part * 2 + i;
-      if (row >= rows) continue;
+        for (int i = 0; i < 4; ++i) {
+          x[i] = uint4{0, 0, 0, 0};
+          if (inside && group < rows) {
+            x[i] = reinterpret_cast<const uint4*>(codes + group * code_row_bytes(depth) +
+                                                  step * kTileDepth)[i * 4 + part];
+          }
+        }
+        // Past the end of K the codes are zeros, whatever the weights.
+        const unsigned char* piece = pieces + (inside ? element / 4 : 0);
+        sums.add(*reinterpret_cast<const uint4*>(piece),
+                 *reinterpret_cast<const uint4*>(piece + 8 * plan.row_stride), x);
+      }
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        shared.sums[team][turn][warp][row][half * 8 + group] = sums.total(half * 2 + i);
+      for (int i = 0; i < 2; ++i) {
+        const int row = part * 2 + i;
+        if (row >= rows) continue;
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          shared.sums[team][turn][warp][row][half * 8 + group] = sums.total(half * 2 + i);
+        }
       }
     }
     sync_team<Shape::kTeamThreads>(team);

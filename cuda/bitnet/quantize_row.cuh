@@ -129,6 +129,27 @@ __device__ __forceinline__ void add_largest(RowStatistics& row, const float (&w)
   for (int i = 0; i < kChunk; ++i) row.largest = larger(row.largest, fabsf(w[i]));
 }
 
+// Of what reduce_row() left there, an element per warp. Whole warps call it.
+template <int Threads>
+__device__ __forceinline__ RowStatistics whole_row(const Quantize& q,
+                                                   const RowStatistics* scratch) {
+  constexpr int kWarps = Threads / 32;
+  if constexpr (kWarps > 4) {
+    const int lane = threadIdx.x % 32;
+    RowStatistics all = lane < kWarps ? scratch[lane] : RowStatistics{0.0f, 0.0f};
+    if (q.weight) all.squares = warp_reduce(all.squares, Sum{});
+    all.largest = __uint_as_float(warp_max(__float_as_uint(all.largest)));
+    return all;
+  }
+  RowStatistics all = scratch[0];
+#pragma unroll
+  for (int warp = 1; warp < kWarps; ++warp) {
+    all.squares += scratch[warp].squares;
+    all.largest = larger(all.largest, scratch[warp].largest);
+  }
+  return all;
+}
+
 // Every thread gets the result; scratch holds an element per warp. Without a norm nobody asks for the
 // squares.
 template <int Threads>
@@ -139,13 +160,7 @@ __device__ __forceinline__ RowStatistics reduce_row(RowStatistics own, const Qua
   own.largest = __uint_as_float(warp_max(__float_as_uint(own.largest)));
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = own;
   __syncthreads();
-  RowStatistics all = scratch[0];
-#pragma unroll
-  for (int warp = 1; warp < Threads / 32; ++warp) {
-    all.squares += scratch[warp].squares;
-    all.largest = larger(all.largest, scratch[warp].largest);
-  }
-  return all;
+  return whole_row<Threads>(q, scratch);
 }
 
 // How a row becomes codes.
@@ -207,7 +222,9 @@ __device__ __forceinline__ void prefetch_norm(const Quantize& q, int64_t column)
 
 // Chunks: that a thread keeps in registers; 0 for a row of any length, which is read twice.
 template <class T, int Threads, int Chunks, bool Vectors>
-__global__ __launch_bounds__(Threads) void quantize_row(const Quantize q) {
+__global__ __launch_bounds__(Threads, Threads == 64 && sizeof(T) == 2
+                                          ? 16
+                                          : 1) void quantize_row(const Quantize q) {
   __shared__ RowStatistics scratch[Threads / 32];
   __shared__ int32_t code_sums[Threads / 32];
   constexpr bool kCached = Chunks > 0;

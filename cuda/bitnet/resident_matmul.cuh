@@ -32,47 +32,60 @@ struct LaneTile {
   __device__ __forceinline__ int segments() const { return 16 >> shift; }
 };
 
+// The share of a warp. Found before the codes are there, since divisions take long.
+struct ResidentShare {
+  int steps;       // of a row
+  int tile, unit;  // where the share begins: a unit is a step of all segments of a tile
+  int units;       // how many it has
+
+  template <int Warps>
+  static __device__ __forceinline__ ResidentShare of_warp(int count, int depth) {
+    ResidentShare share;
+    share.steps = (depth + kTileDepth - 1) / kTileDepth;
+    const int warp = threadIdx.x / 32, whole = count / 16;
+    const int last = LaneTile(count % 16, 0).segments();
+    const int all = whole * share.steps + (count % 16 ? (share.steps + last - 1) / last : 0);
+    const int begin = all * warp / Warps;
+    share.units = all * (warp + 1) / Warps - begin;
+    share.tile = min(begin / share.steps, whole);
+    share.unit = begin - share.tile * share.steps;
+    return share;
+  }
+};
+
 // Adds the products of `count` rows of W and the codes to sums, which are zero. Rows lie row_stride
-// apart, and full[i] completes when the 16 rows from 16 i on are there.
-template <int Warps>
+// apart, and full[i] completes when the 16 rows from 16 i on are there. The codes are followed by a step
+// of zeros; what a row of W is followed by does not matter.
 __device__ __forceinline__ void multiply_resident(int32_t* sums, const unsigned char* weights,
                                                   int row_stride, uint64_t* full, int count,
-                                                  const unsigned char* codes, int depth) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int group = lane / 4, part = lane % 4;
-  const int steps = (depth + kTileDepth - 1) / kTileDepth;
-  const int whole = count / 16, last = LaneTile(count % 16, 0).segments();
-  const int units = whole * steps + (count % 16 ? (steps + last - 1) / last : 0);
-  const int end = units * (warp + 1) / Warps;
-  for (int unit = units * warp / Warps; unit < end;) {
-    const int tile = min(unit / steps, whole), begin = tile * steps;
+                                                  const unsigned char* codes,
+                                                  const ResidentShare& share) {
+  const int lane = threadIdx.x % 32, group = lane / 4, part = lane % 4;
+  const int steps = share.steps;
+  int tile = share.tile, unit = share.unit;
+  for (int left = share.units; left > 0; ++tile, unit = 0) {
     const LaneTile own(count - tile * 16, group);
-    const int stop = min(end, tile < whole ? begin + steps : units);
+    const int segments = own.segments();
+    int step = unit * segments;
     const unsigned char* first = weights + tile * 16 * row_stride + part * 16;
+    const unsigned char* upper =
+        first + own.row[0] * row_stride + own.segment[0] * (kTileDepth / 4);
+    const unsigned char* lower =
+        first + own.row[1] * row_stride + own.segment[1] * (kTileDepth / 4);
+    const unsigned char* x_first = codes + part * 16;
+    const int ahead = group & (segments - 1);
     hopper::wait(full[tile], 0);
     FieldSums products;
 #pragma unroll 1
-    for (; unit < stop; ++unit) {
-      const int step = (unit - begin) * own.segments();
-      const int column = (step + group) * kTileDepth + part * 64;
-      uint4 x[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        x[i] = uint4{0, 0, 0, 0};
-        if (group < own.segments() && column < depth) {
-          x[i] = reinterpret_cast<const uint4*>(codes + (step + group) * kTileDepth)[i * 4 + part];
-        }
-      }
-      // Past the end of K the codes are zeros, whatever the weights.
-      uint4 w[2];
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        w[half] = *reinterpret_cast<const uint4*>(first + own.row[half] * row_stride +
-                                                  min(step + own.segment[half], steps - 1) *
-                                                      (kTileDepth / 4));
-      }
-      products.add(w[0], w[1], x);
-    }
+    do {
+      const auto* from =
+          reinterpret_cast<const uint4*>(x_first + min(step + ahead, steps) * kTileDepth);
+      const uint4 x[4] = {from[0], from[4], from[8], from[12]};
+      products.add_paired(*reinterpret_cast<const uint4*>(upper + step * (kTileDepth / 4)),
+                          *reinterpret_cast<const uint4*>(lower + step * (kTileDepth / 4)), x);
+      step += segments;
+      --left;
+    } while (left > 0 && step < steps);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int32_t pair[2] = {products.total(half * 2), products.total(half * 2 + 1)};

@@ -6,15 +6,18 @@ import { numbersOf } from '../support/tensors';
 describeGpu('BitLinear on CUDA', () => {
   // One row, few and many rows have kernels of their own, and many a choice of tiles.
   test.each([
-    [20, 12000],
-    [300, 1000],
-    [2048, 2560],
-    [2048, 3200],
-    [2048, 4800],
-    [2048, 13824],
-  ])('%i rows x %i columns have the bits that a row alone has', (m, n) => {
+    [20, 12000, 200],
+    [300, 1000, 200],
+    [2048, 2560, 200],
+    [2048, 3200, 200],
+    [2048, 4800, 200],
+    [2048, 13824, 200],
+    // Weights of a row alone that do not fit the shared memory of a block at once.
+    [9, 35000, 200],
+    [9, 15000, 4160],
+    [9, 3600, 28672],
+  ])('%i rows x %i columns of %i have the bits that a row alone has', (m, n, k) => {
     const device = Device.open('cuda');
-    const k = 200;
     device.scope(() => {
       const gamma = device.from('f32', [1], Float32Array.of(0.5));
       const codes = device.empty('u8', [n, ops.bitnetRowBytes(k)]);
