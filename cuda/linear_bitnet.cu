@@ -15,20 +15,12 @@ namespace {
 // The sums are exact and all kernels finish alike: the choice changes no bit.
 enum class Way { Bulk, Tiles, Streaming };
 
-// Above that, many small blocks beat one per multiprocessor.
-constexpr int64_t kMaxBulkBytes = int64_t{16} << 20;
 constexpr int64_t kMaxBulkRows = 8;
-// Between those and more rows: as long as X is small next to the weights.
-constexpr int64_t kMaxStreamRows = 16;
-constexpr int64_t kMaxStreamColumns = 10240;
 
 Way way_of(const Product& p, const Context& context) {
   if (p.depth == 0 || !tile_available(context)) return Way::Streaming;
-  if (p.rows <= kMaxBulkRows) {
-    return p.columns * p.row_bytes() <= kMaxBulkBytes ? Way::Bulk : Way::Streaming;
-  }
-  const bool few = p.rows <= kMaxStreamRows && p.columns < kMaxStreamColumns;
-  return few || (p.residual && !tile_adds(p)) ? Way::Streaming : Way::Tiles;
+  if (p.rows <= kMaxBulkRows) return Way::Bulk;
+  return p.residual && !tile_adds(p) ? Way::Streaming : Way::Tiles;
 }
 
 Tuner::Key key_of(const Product& p) {
