@@ -35,10 +35,19 @@ struct Product {
   }
 
   // products: the sum of codes times weights plus one, as the weights are stored.
+  static __device__ __forceinline__ float scaled(int32_t products, int32_t code_sum, float scale,
+                                                 float weight_scale) {
+    return __fmul_rn(__fmul_rn(static_cast<float>(products - code_sum), scale), weight_scale);
+  }
+
+  // Whether finish() is no more than scaled().
+  __host__ __device__ __forceinline__ bool is_plain() const {
+    return !bias && activation == Activation::None;
+  }
+
   __device__ __forceinline__ float finish(int32_t products, int32_t code_sum, float scale,
                                           float weight_scale, float bias_value) const {
-    float value =
-        __fmul_rn(__fmul_rn(static_cast<float>(products - code_sum), scale), weight_scale);
+    float value = scaled(products, code_sum, scale, weight_scale);
     if (bias) value = __fadd_rn(value, bias_value);
     return activate(value, activation);
   }

@@ -100,7 +100,7 @@ struct ColumnPair {
 
 // Finishes fragment j of a tile: sums of columns column and column + 8 and of rows 8 j + lane % 4 * 2 +
 // {0, 1}. Values are (column, row), (column, row + 1), (column + 8, row), (column + 8, row + 1).
-template <int Tokens>
+template <int Tokens, bool Plain = false>
 __device__ __forceinline__ void finish_fragment(float (&values)[4], const Product& p,
                                                 const int32_t (&sums)[Tokens / 2],
                                                 const RowTerms<Tokens>& rows,
@@ -110,6 +110,13 @@ __device__ __forceinline__ void finish_fragment(float (&values)[4], const Produc
   const int2 code_sum = *reinterpret_cast<const int2*>(&rows.code_sum[in_tile]);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
+    if constexpr (Plain) {
+      values[half * 2] =
+          Product::scaled(sums[j * 4 + half * 2], code_sum.x, scale.x, columns.scale[half]);
+      values[half * 2 + 1] =
+          Product::scaled(sums[j * 4 + half * 2 + 1], code_sum.y, scale.y, columns.scale[half]);
+      continue;
+    }
     values[half * 2] = p.finish(sums[j * 4 + half * 2], code_sum.x, scale.x, columns.scale[half],
                                 columns.bias[half]);
     values[half * 2 + 1] = p.finish(sums[j * 4 + half * 2 + 1], code_sum.y, scale.y,
@@ -163,7 +170,7 @@ struct StagedRows {
 
 // store_tile by way of shared memory, of a warpgroup whose columns start at first_column. Barrier is
 // the warpgroup's own; turn counts the uses of staged, from tile to tile.
-template <class T, int Tokens, bool Adds>
+template <class T, int Tokens, bool Adds, bool Plain>
 __device__ __forceinline__ void store_staged(const Product& p, const int32_t (&sums)[Tokens / 2],
                                              const RowTerms<Tokens>& rows,
                                              const ColumnPair& columns, int64_t first_row,
@@ -197,7 +204,7 @@ __device__ __forceinline__ void store_staged(const Product& p, const int32_t (&s
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         float values[4];
-        finish_fragment<Tokens>(values, p, sums, rows, columns, j + i);
+        finish_fragment<Tokens, Plain>(values, p, sums, rows, columns, j + i);
         packed[2 * i] = pack<T>(values[0], values[1]);
         packed[2 * i + 1] = pack<T>(values[2], values[3]);
       }

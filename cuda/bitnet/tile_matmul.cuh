@@ -289,10 +289,13 @@ __global__ __launch_bounds__(kTileThreads,
       bool stored = false;
       if constexpr (Split == 1) {
         const int half = thread / 128;
-        const auto store = [&](auto zero) {
-          store_staged<decltype(zero), Tokens, Adds>(
+        const auto store_as = [&](auto zero, auto plain) {
+          store_staged<decltype(zero), Tokens, Adds, decltype(plain)::value>(
               p, sums, shared.rows, columns, row, column - own_row + half * 64, shared.staged[half],
               staged_turn, kFirstStageBarrier + half);
+        };
+        const auto store = [&](auto zero) {
+          p.is_plain() ? store_as(zero, std::true_type{}) : store_as(zero, std::false_type{});
         };
         stored = stores_together<8>(p);
         if (stored) p.out_dtype == DType::BF16 ? store(__nv_bfloat16{}) : store(__half{});
