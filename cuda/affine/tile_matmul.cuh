@@ -142,8 +142,13 @@ __global__ __launch_bounds__(kTileThreads,
     const int lane = thread % 32, part = lane % 4;
     const int tile_row = thread / 32 * 16 + lane / 4;  // of W, within the tile
 
-    float totals[Tokens / 2] = {};
-    int32_t sums[Tokens / 2];
+    // Half the rows of X at a time: while the tensor cores work on one half, the sums of the other are
+    // scaled.
+    constexpr int kHalves = Tokens >= 64 ? 2 : 1;
+    constexpr int kSums = Tokens / 2 / kHalves;
+    constexpr int kUnits = Shape::kGroups * kHalves;  // of a chunk
+    float totals[kHalves][kSums] = {};
+    int32_t sums[kHalves][kSums];
     TileStep<GroupBlocks> steps[2];
     int stage = 0;
     uint32_t phase = 0;
@@ -154,52 +159,80 @@ __global__ __launch_bounds__(kTileThreads,
           reinterpret_cast<const GroupTerm*>(shared.stages[at] + Shape::kCopiedBytes);
       to.template load<Bits>(low, low + Shape::kLowBytes, terms, tile_row, part);
     };
-    const auto multiply_step = [&](TileStep<GroupBlocks>& now, TileStep<GroupBlocks>& next,
-                                   bool more) {
-      const uint64_t x = tile_descriptor(shared.stages[stage]);
-      const int before = stage;
-      if (++stage == Shape::kStages) {
-        stage = 0;
-        phase ^= 1;
+    const auto multiply = [&](int32_t(&to)[kSums], const TileStep<GroupBlocks>& step, int group,
+                              uint64_t x) {
+      wgmma_fence();
+#pragma unroll
+      for (int i = 0; i < GroupBlocks; ++i) {
+        const int block = group * GroupBlocks + i;
+        wgmma(to, step.a[block], x + 2 * block, i > 0);
+      }
+      wgmma_commit();
+    };
+    const auto take = [&](int32_t(&from)[kSums], float(&into)[kSums], const float(&scale)[2]) {
+#pragma unroll
+      for (int32_t& sum : from) asm volatile("" : "+r"(sum)::"memory");
+#pragma unroll
+      for (int i = 0; i < kSums; ++i) {
+        into[i] = fmaf(scale[i % 4 / 2], static_cast<float>(from[i]), into[i]);
+      }
+    };
+    // A pair of chunks, or the one that is left, of which the first is in steps[0]; more: others follow.
+    // In pairs, so that a step's registers are never those of the step before.
+    const auto multiply_steps = [&]<int Chunks>(std::integral_constant<int, Chunks>, bool more) {
+      constexpr int kAll = Chunks * kUnits;
+      int at[Chunks];
+      uint64_t x[Chunks];
+      const auto enter = [&](int chunk) {
+        at[chunk] = stage;
+        x[chunk] = tile_descriptor(shared.stages[stage]);
+        if (++stage == Shape::kStages) {
+          stage = 0;
+          phase ^= 1;
+        }
+      };
+      const auto issue = [&](int unit) {
+        const int chunk = unit / kUnits, half = unit % kHalves;
+        multiply(sums[half], steps[chunk], unit % kUnits / kHalves,
+                 x[chunk] + half * (kSums * 2 * kChunk / 16));
+      };
+      enter(0);
+#pragma unroll
+      for (int unit = 0; unit < kHalves; ++unit) issue(unit);
+      // The next chunk's codes are unpacked while this one is multiplied.
+      if (Chunks == 2) {
+        load_step(steps[1], stage, phase);
+        enter(Chunks - 1);
       }
 #pragma unroll
-      for (int group = 0; group < Shape::kGroups; ++group) {
-        wgmma_fence();
-#pragma unroll
-        for (int i = 0; i < GroupBlocks; ++i) {
-          const int block = group * GroupBlocks + i;
-          wgmma(sums, now.a[block], x + 2 * block, i > 0);
+      for (int unit = 0; unit < kAll; ++unit) {
+        if (kHalves == 2 && unit < kAll - 1) {
+          wgmma_wait<1>();
+        } else {
+          wgmma_wait<0>();
         }
-        wgmma_commit();
-        // The next chunk's codes are unpacked while this one is multiplied.
-        if (group == 0 && more) load_step(next, stage, phase);
-        wgmma_wait<0>();
-#pragma unroll
-        for (int32_t& sum : sums) asm volatile("" : "+r"(sum)::"memory");
-        if (group == Shape::kGroups - 1) {
-          __syncwarp();
-          if (lane == 0) arrive(shared.empty[before]);
-        }
-#pragma unroll
-        for (int i = 0; i < Tokens / 2; ++i) {
-          totals[i] = fmaf(now.scale[group][i % 4 / 2], static_cast<float>(sums[i]), totals[i]);
-        }
+        const int chunk = unit / kUnits, half = unit % kHalves;
+        take(sums[half], totals[half], steps[chunk].scale[unit % kUnits / kHalves]);
+        if (unit + kHalves < kAll) issue(unit + kHalves);
+        if (unit % kUnits < kUnits - 1) continue;
+        __syncwarp();
+        if (lane == 0) arrive(shared.empty[at[chunk]]);
+        if (Chunks == 2 && chunk == 0 && more) load_step(steps[0], stage, phase);
       }
     };
     if (count > 0) load_step(steps[0], 0, 0);
-    // In pairs, so that a step's registers are never those of the step before.
     int step = 0;
     for (; step + 1 < count; step += 2) {
-      multiply_step(steps[0], steps[1], true);
-      multiply_step(steps[1], steps[0], step + 2 < count);
+      multiply_steps(std::integral_constant<int, 2>{}, step + 2 < count);
     }
-    if (step < count) multiply_step(steps[0], steps[1], false);
+    if (step < count) multiply_steps(std::integral_constant<int, 1>{}, false);
 
     named_sync<1, kConsumers>();  // nobody reads the stages any more, and all copies have come
 #pragma unroll
     for (int i = 0; i < Tokens / 2; ++i) {
       const int row = i / 4 * 8 + part * 2 + i % 2;
-      shared.sums[row * Shape::kSumStride + tile_row + i % 4 / 2 * 8] = totals[i];
+      shared.sums[row * Shape::kSumStride + tile_row + i % 4 / 2 * 8] =
+          totals[i / kSums][i % kSums];
     }
     if (grid.split > 1) {
       cluster_sync();
