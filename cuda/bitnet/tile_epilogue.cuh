@@ -99,7 +99,8 @@ struct ColumnPair {
 };
 
 // Finishes fragment j of a tile: sums of columns column and column + 8 and of rows 8 j + lane % 4 * 2 +
-// {0, 1}. Values are (column, row), (column, row + 1), (column + 8, row), (column + 8, row + 1).
+// {0, 1}. Values are (column, row), (column, row + 1), (column + 8, row), (column + 8, row + 1). Plain:
+// what is_plain() says.
 template <int Tokens, bool Plain = false>
 __device__ __forceinline__ void finish_fragment(float (&values)[4], const Product& p,
                                                 const int32_t (&sums)[Tokens / 2],
@@ -108,19 +109,19 @@ __device__ __forceinline__ void finish_fragment(float (&values)[4], const Produc
   const int in_tile = j * 8 + threadIdx.x % 4 * 2;
   const float2 scale = *reinterpret_cast<const float2*>(&rows.scale[in_tile]);
   const int2 code_sum = *reinterpret_cast<const int2*>(&rows.code_sum[in_tile]);
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
+  const auto finish = [&](int i, int32_t codes, float row_scale) {
+    const int32_t sum = sums[j * 4 + i];
+    const float column_scale = columns.scale[i / 2];
     if constexpr (Plain) {
-      values[half * 2] =
-          Product::scaled(sums[j * 4 + half * 2], code_sum.x, scale.x, columns.scale[half]);
-      values[half * 2 + 1] =
-          Product::scaled(sums[j * 4 + half * 2 + 1], code_sum.y, scale.y, columns.scale[half]);
-      continue;
+      values[i] = Product::scaled(sum, codes, row_scale, column_scale);
+    } else {
+      values[i] = p.finish(sum, codes, row_scale, column_scale, columns.bias[i / 2]);
     }
-    values[half * 2] = p.finish(sums[j * 4 + half * 2], code_sum.x, scale.x, columns.scale[half],
-                                columns.bias[half]);
-    values[half * 2 + 1] = p.finish(sums[j * 4 + half * 2 + 1], code_sum.y, scale.y,
-                                    columns.scale[half], columns.bias[half]);
+  };
+#pragma unroll
+  for (int i = 0; i < 4; i += 2) {
+    finish(i, code_sum.x, scale.x);
+    finish(i + 1, code_sum.y, scale.y);
   }
 }
 
