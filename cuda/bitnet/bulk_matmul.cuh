@@ -70,6 +70,7 @@ __global__ __launch_bounds__(kBulkThreads, Source::kBlocks) void bulk_matmul(con
   const int count = static_cast<int>(p.columns * (blockIdx.x + 1) / gridDim.x - first);
   const int fills = (count + kStageRows - 1) / kStageRows;
   const int depth = static_cast<int>(p.depth), row_bytes = depth / 4;
+  if (Source::kRows > 1) start_successor();
   const bool is_resident = Source::kRows == 1 && kStageRows == 16 && fills <= plan.stages;
 
   // By a warp.
@@ -104,7 +105,7 @@ __global__ __launch_bounds__(kBulkThreads, Source::kBlocks) void bulk_matmul(con
   const auto resident_share = ResidentShare::of_warp<kBulkWarps>(count, depth);
   if (p.weights_settled) read_weights();
   // Behind this block's own weights, which would else share the memory with the next kernel's.
-  start_successor();
+  if (Source::kRows == 1) start_successor();
   wait_for_predecessor();
   if (!p.weights_settled) read_weights();
   // On their way while the rows are staged.
