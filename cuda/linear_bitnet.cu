@@ -16,11 +16,17 @@ namespace {
 enum class Way { Bulk, Tiles, Streaming };
 
 constexpr int64_t kMaxBulkRows = 8;
+// Between those and more rows: as long as X is small next to the weights, and blocks have little to do.
+constexpr int64_t kMaxStreamRows = 16;
+constexpr int64_t kMaxStreamColumns = 10240;
+constexpr int64_t kMaxStreamDepth = 4096;
 
 Way way_of(const Product& p, const Context& context) {
   if (p.depth == 0 || !tile_available(context)) return Way::Streaming;
   if (p.rows <= kMaxBulkRows) return Way::Bulk;
-  return p.residual && !tile_adds(p) ? Way::Streaming : Way::Tiles;
+  const bool few =
+      p.rows <= kMaxStreamRows && p.columns < kMaxStreamColumns && p.depth <= kMaxStreamDepth;
+  return few || (p.residual && !tile_adds(p)) ? Way::Streaming : Way::Tiles;
 }
 
 Tuner::Key key_of(const Product& p) {
