@@ -24,6 +24,7 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
     const LinearGptq p, const BulkPlan plan, const float to_group) {
 #if __CUDA_ARCH__ >= 900
   using Slice = BulkSlice<Bits, Warps>;
+  using Product = FieldProduct<T, Bits>;
   using namespace hopper;
   extern __shared__ unsigned char shared_bytes[];
   // In a way that leaves the compiler knowing what memory this is.
@@ -122,7 +123,8 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
         BulkGrid* to = grids + slot * grid_count + piece * kGridStride;
 #pragma unroll
         for (int row = 0; row < kBulkTile; ++row) {
-          to[row] = BulkGrid{scale[row], __float2half_rn(static_cast<float>(zero[row]))};
+          to[row] = BulkGrid{scale[row],
+                             __float2half_rn(static_cast<float>(zero[row]) + Product::kOffset)};
         }
       }
       arrive(shared.ready[slot]);
@@ -174,16 +176,29 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
       }
       const int piece = own + 2 * i * Warps;
       if (piece < plan.pieces) {
-        const int at = piece * kPieceUnits + in_piece % 4 * 4 + in_piece / 4;
-        store_vector(reinterpret_cast<T*>(x + at * 16), values[i]);
-        if (in_piece == 0) x_sums[piece] = sum;
+        // Four pairs of a chunk, to where the products take them from.
+        const auto* pairs = reinterpret_cast<const uint32_t*>(&values[i]);
+        auto* to = reinterpret_cast<uint32_t*>(x) + piece * kPieceUnits * 4 + in_piece / 4 * 4;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const int place = Product::place(in_piece % 4 * 4 + j);
+          to[place / 4 * 16 + place % 4] = pairs[j];
+        }
+        if (in_piece == 0) x_sums[piece] = sum / Product::kUnit;
       }
     }
   }
   __syncwarp();
 
   const int group = lane / 4, part = lane % 4, tile_row = tile_row_of(group);
-  const uint32_t x_of = shared_address(x) + part * 16;
+  // Where the thread finds its first chunk in a stage, and its first x: kept, rather than computed for each
+  // slice.
+  uint32_t low_at =
+      shared_address(ring) + chunk_offset<Slice, Slice::kWidth>(tile_row, warp * 4 + part);
+  uint32_t high_at = shared_address(ring) + Slice::kLowBoxes * Slice::kBoxBytes +
+                     chunk_offset<Slice, 1>(tile_row, warp * 4 + part);
+  uint32_t x_at = shared_address(x) + part * 16;
+  asm volatile("" : "+r"(low_at), "+r"(high_at), "+r"(x_at));
   const bool is_bf16 = w.scales_dtype == DType::BF16;
   RingPosition stage, slot;
   for (int tile = 0; tile < own_tiles; ++tile) {
@@ -193,32 +208,33 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
     for (int slice = 0; slice < plan.slices; ++slice) {
       wait(shared.full[stage.at], stage.phase);
       if (warp < plan.pieces) {
-        const uint32_t codes = shared_address(ring + stage.at * Slice::kStageBytes);
+        const uint32_t to_stage = stage.at * Slice::kStageBytes;
 #pragma unroll
         for (int i = 0; i < kWarpPieces; ++i) {
-          const int in_slice = i * Warps + warp;
+          constexpr uint32_t kEightRows = 8 * 128, kPieceBoxes = Warps * kBulkPiece / 8 / 128;
           // A piece past the end of a row is computed with another's x, and left out.
-          const int piece = slice * Slice::kPieces + in_slice;
+          const int piece = slice * Slice::kPieces + i * Warps + warp;
           const int at = piece < plan.pieces ? piece : warp;
-          const Chunk<Bits> upper = staged_chunk<Slice, Bits>(codes, tile_row, in_slice * 4 + part),
-                            lower =
-                                staged_chunk<Slice, Bits>(codes, tile_row + 8, in_slice * 4 + part);
+          const uint32_t low =
+                             low_at + to_stage + i * kPieceBoxes * Slice::kWidth * Slice::kBoxBytes,
+                         high = high_at + to_stage + i * kPieceBoxes * Slice::kBoxBytes;
+          const Chunk<Bits> upper = staged_chunk<Slice, Bits>(low, high),
+                            lower = staged_chunk<Slice, Bits>(low + kEightRows, high + kEightRows);
           uint32_t columns[kPairs];
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
-            const uint4 four = load_shared_four(x_of + (at * kPieceUnits + j * 4) * 16);
+            const uint4 four = load_shared_four(x_at + (at * kPieceUnits + j * 4) * 16);
             columns[4 * j] = four.x;
             columns[4 * j + 1] = four.y;
             columns[4 * j + 2] = four.z;
             columns[4 * j + 3] = four.w;
           }
-          FieldProduct<T, Bits> product;
+          Product product;
           product.add(upper, lower, columns);
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
             const BulkGrid grid = own[at * kGridStride + half * 8];
-            const float zero = to_float(grid.zero) + FieldProduct<T, Bits>::kOffset;
-            const float sum = fmaf(-zero, x_sums[at], product.sum(half * 2));
+            const float sum = fmaf(-to_float(grid.zero), x_sums[at], product.sum(half * 2));
             if (piece < plan.pieces) totals[half] = fmaf(grid.scale_of(is_bf16), sum, totals[half]);
           }
         }
@@ -229,8 +245,8 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
     }
     if (part == 0) {
       float* to = sums + (slot.at * Warps + warp) * kBulkTile + tile_row;
-      to[0] = totals[0];
-      to[8] = totals[1];
+      to[0] = totals[0] * Product::kUnit;
+      to[8] = totals[1] * Product::kUnit;
     }
     arrive(shared.done[slot.at]);
     slot.step(plan.slots);

@@ -44,7 +44,7 @@ struct BulkShared {
   uint64_t done[kMaxStages];  // and its sums
 };
 
-// A scale in its own type, and its zero point in f16, which holds it exactly.
+// A scale in its own type, and its zero point, with the offset of the codes, in f16, which holds it exactly.
 struct alignas(4) BulkGrid {
   uint16_t scale;
   __half zero;
@@ -62,33 +62,32 @@ __device__ __forceinline__ int tile_row_of(int group) {
   return (group & 1) * 4 + (group & 2) + group / 4;
 }
 
-// The chunk of a thread in a row of a stage, piece * 4 + part; half: of the tile.
+// Where a plane of a stage has chunk number piece * 4 + part of a row. Rows 8 apart, and pieces a multiple
+// of 8 apart, differ by constants.
+template <class Slice, int Width>
+__device__ __forceinline__ uint32_t chunk_offset(int row, int chunk) {
+  const int byte = chunk * (kChunk * Width / 8);
+  return static_cast<uint32_t>(byte / 128 * Slice::kBoxBytes + row * 128 +
+                               ((byte % 128) ^ (row % 8 * 16)));
+}
+
+// A chunk at such addresses in both planes.
 template <class Slice, int Bits>
-__device__ __forceinline__ Chunk<Bits> staged_chunk(uint32_t stage, int row, int chunk) {
-  const auto at = [&](int byte) {
-    return static_cast<uint32_t>(byte / 128 * Slice::kBoxBytes + row * 128 +
-                                 ((byte % 128) ^ (row % 8 * 16)));
-  };
+__device__ __forceinline__ Chunk<Bits> staged_chunk(uint32_t low, uint32_t high) {
   Chunk<Bits> result;
-  const int low = chunk * (kChunk * Slice::kWidth / 8);
   if constexpr (Slice::kWidth == 2) {
-    const uint2 two = load_shared_two(stage + at(low));
+    const uint2 two = load_shared_two(low);
     result.words[0] = two.x;
     result.words[1] = two.y;
   } else {
-#pragma unroll
-    for (int i = 0; i < Slice::kWidth; i += 4) {
-      const uint4 four = load_shared_four(stage + at(low + i * 4));
-      result.words[i] = four.x;
-      result.words[i + 1] = four.y;
-      result.words[i + 2] = four.z;
-      result.words[i + 3] = four.w;
-    }
+    static_assert(Slice::kWidth == 4);
+    const uint4 four = load_shared_four(low);
+    result.words[0] = four.x;
+    result.words[1] = four.y;
+    result.words[2] = four.z;
+    result.words[3] = four.w;
   }
-  if constexpr (Bits == 3) {
-    result.high =
-        load_shared(stage + Slice::kLowBoxes * Slice::kBoxBytes + at(chunk * (kChunk / 8)));
-  }
+  if constexpr (Bits == 3) result.high = load_shared(high);
   return result;
 }
 

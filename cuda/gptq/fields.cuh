@@ -16,63 +16,67 @@ template <class T, int Bits>
 class FieldProduct {
   static_assert(Bits <= 4, "wider codes have other kernels");
 
+  static constexpr bool kTiny = Magic<T>::kMantissa == 10;
+  static constexpr int kStride = Bits == 3 ? 4 : Bits;  // of fields, once planes are together
+
  public:
   // What is added to every code.
   static constexpr float kOffset = Magic<T>::kMantissa == 10 ? 0 : 128;
+  // What sums are multiples of.
+  static constexpr float kUnit =
+      Magic<T>::kMantissa == 10 ? 1 << (24 - (8 / kStride - 1) * kStride) : 1;
+
+  // x comes as the products take it: pair `pair` of a chunk is word place(pair).
+  static constexpr __host__ __device__ int place(int pair) {
+    constexpr int kHalf = 8 / kStride, kSteps = Bits == 3 ? 2 : 1, kWord = 2 * kHalf * kSteps;
+    const int word = pair / kWord, step = pair % kSteps, field = pair % kWord / kSteps;
+    return word * kWord + step * 2 * kHalf + field % kHalf * 2 + field / kHalf;
+  }
 
   __device__ __forceinline__ void add(const Chunk<Bits>& upper, const Chunk<Bits>& lower,
                                       const uint32_t (&x)[kPairs]) {
 #pragma unroll
     for (int i = 0; i < kWords; ++i) {
       if constexpr (Bits == 3) {
-        add_word<4, 2>(even_codes(upper, i), even_codes(lower, i), x, 8 * i);
-        add_word<4, 2>(odd_codes(upper, i), odd_codes(lower, i), x, 8 * i + 1);
+        add_word(even_codes(upper, i), even_codes(lower, i), x, 8 * i);
+        add_word(odd_codes(upper, i), odd_codes(lower, i), x, 8 * i + 4);
       } else {
-        add_word<Bits, 1>(upper.words[i], lower.words[i], x, 16 / Bits * i);
+        add_word(upper.words[i], lower.words[i], x, 16 / Bits * i);
       }
     }
   }
 
-  // As Mma has it: 0 and 1 for the upper row, 2 and 3 for the lower.
+  // In units. As Mma has it: 0 and 1 for the upper row, 2 and 3 for the lower.
   __device__ __forceinline__ float sum(int i) const {
-    float total = 0;
+    float total = sums_[0][i];
 #pragma unroll
-    for (int s = 0; s < kSums; ++s) total = fmaf(sums_[s][i], unit(s), total);
+    for (int s = 1; s < kSums; ++s) total = fmaf(total, 1 << kStride, sums_[s][i]);
     return total;
   }
 
  private:
-  static constexpr bool kTiny = Magic<T>::kMantissa == 10;
   static constexpr int kWords = plane_width(Bits);
-  static constexpr int kStride = Bits == 3 ? 4 : Bits;  // of fields, once planes are together
   static constexpr int kSums = kTiny ? 8 / kStride : 1;
-
-  // What a code is worth whose operands were added to a sum.
-  static constexpr __host__ __device__ float unit(int sum) {
-    return kTiny ? static_cast<float>(1 << (24 - sum * kStride)) : 1.0f;
-  }
 
   __device__ __forceinline__ static uint32_t operand(uint32_t word, uint32_t mask) {
     return kTiny ? word & mask : masked_or(word, mask, power<T>(Magic<T>::kMantissa));
   }
 
   // Field i of both halves of a word.
-  template <int Stride>
   __device__ __forceinline__ static uint32_t field(uint32_t word, int i) {
-    const int shift = kTiny ? i * Stride / 8 * 8 : i * Stride;
-    return operand(word >> shift, twice((1u << Bits) - 1) << (i * Stride - shift));
+    const int shift = kTiny ? i * kStride / 8 * 8 : i * kStride;
+    return operand(word >> shift, twice((1u << Bits) - 1) << (i * kStride - shift));
   }
 
-  // Two words whose fields are pairs first, first + Step, ...
-  template <int Stride, int Step>
+  // Two words of fields, and words first, first + 1, ... of x.
   __device__ __forceinline__ void add_word(uint32_t upper, uint32_t lower,
                                            const uint32_t (&x)[kPairs], int first) {
-    constexpr int kHalf = 8 / Stride;  // fields 8 bits apart count alike
+    constexpr int kHalf = 8 / kStride;  // fields 8 bits apart count alike
 #pragma unroll
     for (int i = 0; i < kHalf; ++i) {
-      Mma<T>::multiply(sums_[i % kSums], field<Stride>(upper, i), field<Stride>(lower, i),
-                       field<Stride>(upper, i + kHalf), field<Stride>(lower, i + kHalf),
-                       x[first + i * Step], x[first + (i + kHalf) * Step]);
+      const uint32_t a0 = field(upper, i), a1 = field(lower, i), a2 = field(upper, i + kHalf),
+                     a3 = field(lower, i + kHalf);
+      Mma<T>::multiply(sums_[i % kSums], a0, a1, a2, a3, x[first + 2 * i], x[first + 2 * i + 1]);
     }
   }
 
