@@ -18,7 +18,7 @@ using gptq::LinearGptq;
 
 // Follows from the shape and the device alone, so that a call gives the same result eagerly and in
 // a graph.
-enum class Way { Bulk, Streaming, Fused, Dense };
+enum class Way { Bulk, BulkRows, Streaming, Fused, Dense };
 constexpr int64_t kMaxStreamRows = 64;
 constexpr int64_t kMaxStreamRowsOnHopper = 16;
 // Enough outputs to fill a GPU with tiles of 128: the other kernel is then faster from 9 rows on.
@@ -68,6 +68,7 @@ bool nothing_to_do(const LinearGptq& linear) { return linear.rows == 0 || linear
 
 Way way_of(const LinearGptq& linear, const Context& context) {
   if (gptq::bulk_fits(linear, context)) return Way::Bulk;
+  if (gptq::bulk_rows_fit(linear, context)) return Way::BulkRows;
   if (linear.rows >= min_dense_rows(linear.weight.bits) && context.cublaslt) return Way::Dense;
   const int64_t most = linear.weight.rows < kManyOutputs ? kMaxStreamRowsOnHopper : 8;
   if (linear.rows > most && gptq::fused_fits(linear, context)) return Way::Fused;
@@ -81,15 +82,28 @@ size_t gathered_bytes(const OpCall& call, const LinearGptq& linear) {
   return (static_cast<size_t>(linear.rows * linear.depth) * 2 + 255) / 256 * 256;
 }
 
+size_t way_workspace(const LinearGptq& linear, Context& context) {
+  switch (way_of(linear, context)) {
+    case Way::BulkRows:
+      return gptq::bulk_rows_workspace(linear);
+    case Way::Dense:
+      return gptq::dense_workspace(linear, context);
+    case Way::Bulk:
+    case Way::Streaming:
+    case Way::Fused:
+      return 0;
+  }
+  return 0;
+}
+
 size_t workspace(const OpCall& call, Context& context) {
   const LinearGptq linear = linear_of(call);
   if (nothing_to_do(linear)) return 0;
-  const size_t dense =
-      way_of(linear, context) == Way::Dense ? gptq::dense_workspace(linear, context) : 0;
-  return gathered_bytes(call, linear) + dense;
+  return gathered_bytes(call, linear) + way_workspace(linear, context);
 }
 
-void* dense_buffer(const OpCall& call, const LinearGptq& linear) {
+// What the way of computing needs besides.
+void* way_buffer(const OpCall& call, const LinearGptq& linear) {
   return static_cast<char*>(call.workspace) + gathered_bytes(call, linear);
 }
 
@@ -98,11 +112,12 @@ void prepare(const OpCall& call, Context& context) {
   if (nothing_to_do(linear)) return;
   switch (way_of(linear, context)) {
     case Way::Bulk:
+    case Way::BulkRows:
     case Way::Streaming:
     case Way::Fused:
       return;
     case Way::Dense:
-      return gptq::prepare_dense(linear, dense_buffer(call, linear), context);
+      return gptq::prepare_dense(linear, way_buffer(call, linear), context);
   }
 }
 
@@ -118,12 +133,14 @@ void run(const OpCall& call, Context& context) {
   switch (way_of(linear, context)) {
     case Way::Bulk:
       return gptq::multiply_bulk(linear, context);
+    case Way::BulkRows:
+      return gptq::multiply_bulk_rows(linear, way_buffer(call, linear), context);
     case Way::Streaming:
       return gptq::multiply_streaming(linear, gptq::stream_variant(linear, context), context);
     case Way::Fused:
       return gptq::multiply_fused(linear, context);
     case Way::Dense:
-      return gptq::multiply_dense(linear, dense_buffer(call, linear), context);
+      return gptq::multiply_dense(linear, way_buffer(call, linear), context);
   }
 }
 

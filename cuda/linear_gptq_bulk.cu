@@ -114,15 +114,11 @@ void launch_for_length(const LinearGptq& linear, Context& context) {
 
 bool bulk_fits(const LinearGptq& linear, const Context& context) {
   const Weight& w = linear.weight;
-  const bool rows_fit = w.row_bytes(plane_width(w.bits)) % 16 == 0 && w.rows % kBulkTile == 0 &&
-                        (w.bits != 3 || w.row_bytes(1) % 16 == 0);
-  const bool groups_fit = w.groups == 1 || w.group_size % kBulkPiece == 0;
-  const bool aligned = is_aligned(w.codes) && is_aligned(w.high) && is_aligned(w.scales) &&
-                       is_aligned(w.zeros) && linear.depth % 8 == 0;
+  const bool aligned = is_aligned(w.scales) && is_aligned(w.zeros) && linear.depth % 8 == 0;
   // Long rows of 4 bits go as fast with the stream kernel.
   const bool faster = w.bits < 4 || (w.bits == 4 && !is_long(linear));
-  return context.properties.major >= 9 && faster && linear.rows == 1 && w.positions > 0 &&
-         w.scales_dtype != DType::F32 && w.rows >= kBulkTile && rows_fit && groups_fit && aligned &&
+  return context.properties.major >= 9 && faster && linear.rows == 1 && bulk_copies_fit(w) &&
+         aligned &&
          (is_long(linear) ? stages_of<kManyWarps>(linear, context)
                           : stages_of<kWarps>(linear, context)) > 0;
 }

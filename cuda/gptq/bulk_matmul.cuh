@@ -220,21 +220,21 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
                          high = high_at + to_stage + i * kPieceBoxes * Slice::kBoxBytes;
           const Chunk<Bits> upper = staged_chunk<Slice, Bits>(low, high),
                             lower = staged_chunk<Slice, Bits>(low + kEightRows, high + kEightRows);
-          uint32_t columns[kPairs];
+          uint32_t columns[1][kPairs];
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
             const uint4 four = load_shared_four(x_at + (at * kPieceUnits + j * 4) * 16);
-            columns[4 * j] = four.x;
-            columns[4 * j + 1] = four.y;
-            columns[4 * j + 2] = four.z;
-            columns[4 * j + 3] = four.w;
+            columns[0][4 * j] = four.x;
+            columns[0][4 * j + 1] = four.y;
+            columns[0][4 * j + 2] = four.z;
+            columns[0][4 * j + 3] = four.w;
           }
           Product product;
           product.add(upper, lower, columns);
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
             const BulkGrid grid = own[at * kGridStride + half * 8];
-            const float sum = fmaf(-to_float(grid.zero), x_sums[at], product.sum(half * 2));
+            const float sum = fmaf(-to_float(grid.zero), x_sums[at], product.sum(0, half * 2));
             if (piece < plan.pieces) totals[half] = fmaf(grid.scale_of(is_bf16), sum, totals[half]);
           }
         }

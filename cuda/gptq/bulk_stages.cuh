@@ -2,12 +2,12 @@
 // points as its multipliers read them.
 #pragma once
 
+#include "bulk_weight.h"
 #include "fields.cuh"
 
 namespace fewbit::cuda::gptq {
 
-constexpr int kBulkTile = 16;  // rows of W
-constexpr int kBulkPiece = 4 * kChunk;
+static_assert(kBulkPiece == 4 * kChunk);
 constexpr int kWarpPieces = 2;  // of each warp in a slice
 constexpr int kMaxStages = 16;  // and slots
 

@@ -11,8 +11,8 @@
 
 namespace fewbit::cuda::gptq {
 
-// Products of a chunk of two rows of a weight, 8 apart, with x.
-template <class T, int Bits>
+// Products of a chunk of two rows of a weight, 8 apart, with BatchTiles times 8 rows of x.
+template <class T, int Bits, int BatchTiles = 1>
 class FieldProduct {
   static_assert(Bits <= 4, "wider codes have other kernels");
 
@@ -34,7 +34,7 @@ class FieldProduct {
   }
 
   __device__ __forceinline__ void add(const Chunk<Bits>& upper, const Chunk<Bits>& lower,
-                                      const uint32_t (&x)[kPairs]) {
+                                      const uint32_t (&x)[BatchTiles][kPairs]) {
 #pragma unroll
     for (int i = 0; i < kWords; ++i) {
       if constexpr (Bits == 3) {
@@ -46,11 +46,26 @@ class FieldProduct {
     }
   }
 
-  // In units. As Mma has it: 0 and 1 for the upper row, 2 and 3 for the lower.
-  __device__ __forceinline__ float sum(int i) const {
-    float total = sums_[0][i];
+  // The sums of x over the chunks of all threads of a row of x, in units, as sums of codes are laid out.
+  __device__ __forceinline__ static void sum_up(const uint32_t (&x)[BatchTiles][kPairs],
+                                                float (&sums)[BatchTiles][4]) {
+    // One unit is a power of two in T, if only as one of its smallest numbers.
+    constexpr uint32_t kOne =
+        kTiny ? twice((1u << 24) / static_cast<uint32_t>(kUnit)) : power<T>(0);
 #pragma unroll
-    for (int s = 1; s < kSums; ++s) total = fmaf(total, 1 << kStride, sums_[s][i]);
+    for (int i = 0; i < kPairs; i += 2) {
+#pragma unroll
+      for (int tile = 0; tile < BatchTiles; ++tile) {
+        Mma<T>::multiply(sums[tile], kOne, kOne, kOne, kOne, x[tile][i], x[tile][i + 1]);
+      }
+    }
+  }
+
+  // In units. As Mma has it: 0 and 1 for the upper row, 2 and 3 for the lower.
+  __device__ __forceinline__ float sum(int tile, int i) const {
+    float total = sums_[tile][0][i];
+#pragma unroll
+    for (int s = 1; s < kSums; ++s) total = fmaf(total, 1 << kStride, sums_[tile][s][i]);
     return total;
   }
 
@@ -70,13 +85,17 @@ class FieldProduct {
 
   // Two words of fields, and words first, first + 1, ... of x.
   __device__ __forceinline__ void add_word(uint32_t upper, uint32_t lower,
-                                           const uint32_t (&x)[kPairs], int first) {
+                                           const uint32_t (&x)[BatchTiles][kPairs], int first) {
     constexpr int kHalf = 8 / kStride;  // fields 8 bits apart count alike
 #pragma unroll
     for (int i = 0; i < kHalf; ++i) {
       const uint32_t a0 = field(upper, i), a1 = field(lower, i), a2 = field(upper, i + kHalf),
                      a3 = field(lower, i + kHalf);
-      Mma<T>::multiply(sums_[i % kSums], a0, a1, a2, a3, x[first + 2 * i], x[first + 2 * i + 1]);
+#pragma unroll
+      for (int tile = 0; tile < BatchTiles; ++tile) {
+        Mma<T>::multiply(sums_[tile][i % kSums], a0, a1, a2, a3, x[tile][first + 2 * i],
+                         x[tile][first + 2 * i + 1]);
+      }
     }
   }
 
@@ -90,7 +109,7 @@ class FieldProduct {
                        i == 0 ? chunk.high >> 1 : chunk.high << 2);
   }
 
-  float sums_[kSums][4] = {};
+  float sums_[BatchTiles][kSums][4] = {};
 };
 
 }  // namespace fewbit::cuda::gptq

@@ -158,4 +158,14 @@ const fewRows: OpCase[] = Array.from({ length: 17 }, (_, i) =>
   linearGptqCase({ bits: 4, m: i + 1, n: 24, k: 160, groupSize: 32 }),
 );
 
+/**
+ * What a kernel of sm_90 takes of several rows: only large weights, so these cases are for CUDA alone.
+ * Among them several tiles to a block, slices of K, a last piece that is not full.
+ */
+export const largeGptqCases: readonly OpCase[] = [
+  linearGptqCase({ bits: 3, m: 16, n: 10560, k: 3072, groupSize: 1024, bias: true }),
+  linearGptqCase({ bits: 4, m: 9, n: 9504, k: 6176, groupSize: 128, spacing: 9600 }),
+  linearGptqCase({ bits: 2, m: 5, n: 19008, k: 3072, groupSize: 128, relu: true }),
+];
+
 export const gptqCases: readonly OpCase[] = [...repack, ...linear, ...fewRows];

@@ -6,7 +6,7 @@ import { bitLinearCases } from './bit-linear';
 import { bitnetCases } from './bitnet';
 import { bitnetQuantizeCases } from './bitnet-quantize';
 import { elementwiseCases, linearCases } from './elementwise';
-import { gptqCases } from './gptq';
+import { gptqCases, largeGptqCases } from './gptq';
 import { gptqQuantizeCases } from './gptq-quantize';
 import { int8QuantizeCases } from './int8-quantize';
 import { keyRoundCases } from './key-round';
@@ -41,4 +41,4 @@ export const opCases: readonly OpCase[] = [
 ];
 
 /** Cases for CUDA alone. */
-export const cudaCases: readonly OpCase[] = affineTileCases;
+export const cudaCases: readonly OpCase[] = [...affineTileCases, ...largeGptqCases];
