@@ -87,9 +87,11 @@ constexpr TileShape tile_shape() {
 }
 
 constexpr TileShape kShapes[] = {
-    tile_shape<64, 128>(),           tile_shape<64, 64, 2>(),        tile_shape<64, 128, 2>(),
-    tile_shape<128, 80, 1, 2, 2>(),  tile_shape<128, 80, 1, 2, 4>(), tile_shape<128, 128, 1, 2>(),
-    tile_shape<128, 128, 1, 2, 2>(), tile_shape<128, 192, 1, 2>(),   tile_shape<128, 256, 1, 2>(),
+    tile_shape<64, 128>(),          tile_shape<64, 96>(),
+    tile_shape<64, 64, 2>(),        tile_shape<64, 128, 2>(),
+    tile_shape<128, 80, 1, 2, 2>(), tile_shape<128, 80, 1, 2, 4>(),
+    tile_shape<128, 128, 1, 2>(),   tile_shape<128, 128, 1, 2, 2>(),
+    tile_shape<128, 192, 1, 2>(),   tile_shape<128, 256, 1, 2>(),
 };
 
 // A rough time in clocks of an SM: rounds of tiles, each limited by the tensor cores or by what an

@@ -25,10 +25,12 @@
 #define FEWBIT_NAMES_40 \
   FEWBIT_NAMES_32       \
   ",%32,%33,%34,%35,%36,%37,%38,%39"
-#define FEWBIT_NAMES_64                                              \
-  FEWBIT_NAMES_40                                                    \
-  ",%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55" \
-  ",%56,%57,%58,%59,%60,%61,%62,%63"
+#define FEWBIT_NAMES_48 \
+  FEWBIT_NAMES_40       \
+  ",%40,%41,%42,%43,%44,%45,%46,%47"
+#define FEWBIT_NAMES_64 \
+  FEWBIT_NAMES_48       \
+  ",%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
 #define FEWBIT_NAMES_80 \
   FEWBIT_NAMES_64       \
   ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79"
@@ -49,6 +51,7 @@
 #define FEWBIT_SUMS_16(type, d, i) FEWBIT_SUMS_8(type, d, i), FEWBIT_SUMS_8(type, d, i + 8)
 #define FEWBIT_SUMS_32(type, d, i) FEWBIT_SUMS_16(type, d, i), FEWBIT_SUMS_16(type, d, i + 16)
 #define FEWBIT_SUMS_40(type, d, i) FEWBIT_SUMS_32(type, d, i), FEWBIT_SUMS_8(type, d, i + 32)
+#define FEWBIT_SUMS_48(type, d, i) FEWBIT_SUMS_32(type, d, i), FEWBIT_SUMS_16(type, d, i + 32)
 #define FEWBIT_SUMS_64(type, d, i) FEWBIT_SUMS_32(type, d, i), FEWBIT_SUMS_32(type, d, i + 32)
 #define FEWBIT_SUMS_80(type, d, i) FEWBIT_SUMS_64(type, d, i), FEWBIT_SUMS_16(type, d, i + 64)
 #define FEWBIT_SUMS_96(type, d, i) FEWBIT_SUMS_64(type, d, i), FEWBIT_SUMS_32(type, d, i + 64)

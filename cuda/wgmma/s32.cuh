@@ -23,6 +23,12 @@ __device__ __forceinline__ void wgmma(int32_t (&d)[40], uint64_t a, uint64_t b, 
                : "l"(a), "l"(b), "r"(accumulate));
 }
 
+__device__ __forceinline__ void wgmma(int32_t (&d)[48], uint64_t a, uint64_t b, int accumulate) {
+  asm volatile(FEWBIT_WGMMA("m64n96k32.s32.s8.s8", FEWBIT_NAMES_48, "%48", "%49", "%50", "")
+               : FEWBIT_SUMS_48("+r", d, 0)
+               : "l"(a), "l"(b), "r"(accumulate));
+}
+
 __device__ __forceinline__ void wgmma(int32_t (&d)[64], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(FEWBIT_WGMMA("m64n128k32.s32.s8.s8", FEWBIT_NAMES_64, "%64", "%65", "%66", "")
                : FEWBIT_SUMS_64("+r", d, 0)
