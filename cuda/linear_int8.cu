@@ -21,16 +21,10 @@ using namespace ops::linear_int8;
 enum class Way { Gemv, Bulk, Streaming, Fused, Library };
 constexpr int64_t kMaxStreamRows = 16;
 constexpr int64_t kMaxStreamRowsUnfused = 64;  // then a library product with an epilogue is faster
-// Weights so large that little is left to hide: one row goes fastest by dot products, if rows of the
-// weight are long enough for a block's loads.
+// Without bulk copies, and with weights so large that little is left to hide, one row goes fastest by
+// dot products, if rows of the weight are long enough for a block's loads.
 constexpr int64_t kGemvBytes = int64_t{64} << 20;
 constexpr int64_t kGemvDepth = 16384;
-// Nine to sixteen rows go to the fused kernel where it starts early enough to hide most of a small
-// weight, and where rows of a large one are long enough for its deep pipeline.
-constexpr int64_t kMinFusedRows = 9;
-constexpr int64_t kDeepRow = 8192;
-constexpr int64_t kSmallBytes = int64_t{64} << 20;
-constexpr int64_t kLargeBytes = int64_t{80} << 20;
 
 // From so many rows on, packing many outliers pays for the two launches that it takes.
 constexpr int64_t kMinPackedRows = 512;
@@ -91,19 +85,12 @@ int64_t chunk_rows(int64_t rows, int64_t weight_rows) {
   return std::min(rows, std::max(fitting, kRowMultiple));
 }
 
-bool few_rows_fused(int64_t rows, int64_t weight_bytes, int64_t depth) {
-  return rows >= kMinFusedRows &&
-         (depth < kDeepRow ? weight_bytes <= kSmallBytes : weight_bytes >= kLargeBytes);
-}
-
 Way way_of(int64_t rows, int64_t weight_rows, int64_t depth, const Context& context) {
   const int64_t weight_bytes = weight_rows * depth;
+  if (int8::bulk_fits(rows, context)) return Way::Bulk;
   if (rows == 1 && weight_bytes >= kGemvBytes && depth >= kGemvDepth) return Way::Gemv;
-  if (int8::bulk_fits(rows, depth, context)) return Way::Bulk;
-  const bool fused = int8::fused_available(context);
-  if (fused && few_rows_fused(rows, weight_bytes, depth)) return Way::Fused;
   if (rows <= kMaxStreamRows) return Way::Streaming;
-  if (fused) return Way::Fused;
+  if (int8::fused_available(context)) return Way::Fused;
   return rows > kMaxStreamRowsUnfused && context.cublaslt ? Way::Library : Way::Streaming;
 }
 

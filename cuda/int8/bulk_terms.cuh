@@ -1,101 +1,96 @@
-// What bulk_matmul needs of a tile beside the sums: scales, bias and outliers, which a few warps gather
-// one tile ahead.
+// What bulk_matmul needs of a tile beside the sums: scales, bias and outliers.
 #pragma once
 
+#include "../common/reduce.cuh"
 #include "product.cuh"
 
 namespace fewbit::cuda::int8 {
 
 constexpr int kBulkStaged = 16;  // outliers; further ones are read where they are needed
 
+// Columns of the result in a tile, which are rows of W, and rows of X.
+template <int Columns, int Rows>
 struct BulkTerms {
   int count;
-  float scale[8];           // of the rows of X
-  float x[kBulkStaged][8];  // outliers of the rows
-  float weight_scale[16], bias[16];
-  float weight[kBulkStaged][16];
+  float scale[Rows];           // of the rows of X
+  float x[kBulkStaged][Rows];  // outliers of the rows
+  float weight_scale[Columns], bias[Columns];
+  float weight[2][kBulkStaged]
+              [Columns];  // of the tile that is multiplied and the one that is finished
 };
 
-// Threads that gather the terms. What belongs to the rows of X is loaded once, by the constructor.
-template <int Threads>
-struct BulkGather {
-  static constexpr int kStep = Threads / kBulkStaged;  // a thread stays with one outlier
-  static constexpr int kEach = 16 / kStep;
+// The outliers that a call begins with, as one warp knows them: lane i the i-th.
+struct BulkOutliers {
+  int column = -1;
+  int count = 0;
 
-  const Product& p;
-  int64_t first_column;
-  int columns, thread;
-  int outlier = -1, slot = -1;
-  float weight[kEach] = {};
-  float weight_scale = 0, bias = 0;
+  __device__ __forceinline__ BulkOutliers(const Product& p, int lane) {
+    if (!p.outliers) return;
+    // The list has a place for every column of x: it may be read before the count is known.
+    const int listed = p.outliers[min(int64_t{lane}, p.x_columns - 1)];
+    count = *p.outlier_count;
+    if (lane < min(count, kBulkStaged)) column = listed;
+  }
+};
 
-  __device__ __forceinline__ BulkGather(const Product& p, BulkTerms& terms, int64_t first_column,
-                                        int columns, int thread)
-      : p(p), first_column(first_column), columns(columns), thread(thread) {
-    const int place = thread % kBulkStaged;
-    int count = 0;
-    if (p.outliers) {
-      // The list has a place for every column of x: it may be read before the count is known.
-      const int listed = p.outliers[min(int64_t{place}, p.x_columns - 1)];
-      count = *p.outlier_count;
-      outlier = place < count ? listed : -1;
-    }
-    if (outlier >= 0) slot = p.slot_of(outlier);
-    load(0);
-    constexpr int kRows = 8 / kStep;
-    float x[kRows] = {};
-    if (outlier >= 0) {
+// What belongs to the rows of X: a warp loads it, and puts it where all threads find it.
+template <int Rows>
+struct OutlierInputs {
+  static constexpr int kStep = 32 / kBulkStaged;
+
+  float x[Rows / kStep] = {};
+  float scale = 0;
+
+  __device__ __forceinline__ OutlierInputs(const Product& p, const BulkOutliers& outliers,
+                                           int lane) {
+    const int column = __shfl_sync(kFullWarp, outliers.column, lane % kBulkStaged);
+    if (column >= 0) {
       p.x.gather(
           [&](int i) {
-            return min(int64_t{thread / kBulkStaged + i * kStep}, p.rows - 1) * p.x_columns +
-                   outlier;
+            return min(int64_t{lane / kBulkStaged + i * kStep}, p.rows - 1) * p.x_columns + column;
           },
           x);
     }
-#pragma unroll
-    for (int i = 0; i < kRows; ++i) terms.x[place][thread / kBulkStaged + i * kStep] = x[i];
-    if (thread < 8) terms.scale[thread] = p.scales[min(int64_t{thread}, p.rows - 1)];
-    if (thread == 0) terms.count = count;
+    if (lane < Rows) scale = p.scales[min(int64_t{lane}, p.rows - 1)];
   }
 
-  // A tile's terms, into registers.
-  __device__ __forceinline__ void load(int tile) {
-    if (tile * 16 >= columns) return;
-    const auto column_of = [&](int i) { return first_column + min(tile * 16 + i, columns - 1); };
-    if (outlier >= 0) {
-      p.gather_outlier_weights([&](int i) { return column_of(thread / kBulkStaged + i * kStep); },
-                               outlier, slot, false, weight);
-    }
-    if (thread < 16) {
-      weight_scale = p.weight_scales[column_of(thread)];
-      if (p.bias.data) bias = p.bias[column_of(thread)];
-    }
-  }
-
-  // Where all threads find them.
-  __device__ __forceinline__ void place(BulkTerms& terms) const {
+  template <int Columns>
+  __device__ __forceinline__ void place(BulkTerms<Columns, Rows>& terms,
+                                        const BulkOutliers& outliers, int lane) const {
 #pragma unroll
-    for (int i = 0; i < kEach; ++i) {
-      terms.weight[thread % kBulkStaged][thread / kBulkStaged + i * kStep] = weight[i];
+    for (int i = 0; i < Rows / kStep; ++i) {
+      terms.x[lane % kBulkStaged][lane / kBulkStaged + i * kStep] = x[i];
     }
-    if (thread < 16) {
-      terms.weight_scale[thread] = weight_scale;
-      terms.bias[thread] = bias;
-    }
+    if (lane < Rows) terms.scale[lane] = scale;
+    if (lane == 0) terms.count = outliers.count;
   }
 };
 
-// column and row: of the result; in_tile: the column's place in its tile.
-__device__ __forceinline__ void store_result(const Product& p, const BulkTerms& terms,
-                                             int64_t column, int row, int in_tile, int32_t sum) {
-  const float value = p.dequantize(static_cast<float>(sum), terms.scale[row],
-                                   terms.weight_scale[in_tile], terms.bias[in_tile]);
-  float outlier_sum = 0;
+// A thread's results in one column of a tile: rows first_row, first_row + Step, ... of X.
+template <int Step, int Each, int Columns, int Rows>
+__device__ __forceinline__ void store_results(const Product& p,
+                                              const BulkTerms<Columns, Rows>& terms, int tile,
+                                              int64_t column, int in_tile, int first_row,
+                                              const int32_t (&sums)[Each]) {
+  float outlier_sums[Each] = {};
+#pragma unroll 1
   for (int i = 0; i < min(terms.count, kBulkStaged); ++i) {
-    outlier_sum = fmaf(terms.x[i][row], terms.weight[i][in_tile], outlier_sum);
+    const float weight = terms.weight[tile & 1][i][in_tile];
+#pragma unroll
+    for (int j = 0; j < Each; ++j) {
+      outlier_sums[j] = fmaf(terms.x[i][first_row + j * Step], weight, outlier_sums[j]);
+    }
   }
+#pragma unroll 1
   outlier_sum = p.with_outliers(outlier_sum, kBulkStaged, terms.count, row, column);
-  store_float(p.out, p.out_dtype, row * p.columns + column, p.finish(value, outlier_sum));
+#pragma unroll
+  for (int j = 0; j < Each; ++j) {
+    const int row = first_row + j * Step;
+    if (row >= p.rows) break;
+    const float value = p.dequantize(static_cast<float>(sums[j]), terms.scale[row],
+                                     terms.weight_scale[in_tile], terms.bias[in_tile]);
+    store_float(p.out, p.out_dtype, row * p.columns + column, p.finish(value, outlier_sums[j]));
+  }
 }
 
 }  // namespace fewbit::cuda::int8

@@ -12,11 +12,12 @@ struct Product;
 // linear_int8_gemv.cu: dot products, for up to four rows.
 void multiply_by_gemv(const Product& product, Context& context);
 
-// linear_int8_bulk.cu: for compute capability 9.0, one row, or up to eight whose codes a block holds.
-bool bulk_fits(int64_t rows, int64_t depth, const Context& context);
+// linear_int8_bulk.cu: for compute capability 9.0, up to sixteen rows.
+bool bulk_fits(int64_t rows, const Context& context);
 void multiply_bulk(const Product& product, Context& context);
 
-// linear_int8_stream.cu: best for a few rows, right for any number on any device.
+// linear_int8_stream.cu: for a few rows where bulk_fits does not hold; right for any number on any
+// device.
 void multiply_streaming(const Product& product, Context& context);
 
 // linear_int8_outliers.cu: before and after a product whose outliers are to be packed, if they are as many

@@ -92,11 +92,15 @@ struct Product {
     return kept_slots ? kept_slots[outlier] : -1;
   }
 
+  // What a code of a column of the result stands for.
+  __device__ __forceinline__ float weight_of(int8_t code, float weight_scale) const {
+    const float value = __fdiv_rn(static_cast<float>(code) * weight_scale, 127.0f);
+    return bitsandbytes ? round_to(rounding, value) : value;
+  }
+
   __device__ __forceinline__ float outlier_weight(int64_t column, int outlier, int slot) const {
     if (slot >= 0) return kept[slot * columns + column];
-    const float code = static_cast<float>(weight[column * depth + outlier]);
-    const float value = __fdiv_rn(code * weight_scales[column], 127.0f);
-    return bitsandbytes ? round_to(rounding, value) : value;
+    return weight_of(weight[column * depth + outlier], weight_scales[column]);
   }
 
   // The same for several columns, all loads under way at once. As codes: without their scales.

@@ -153,6 +153,8 @@ const products: OpCase[] = [
   linearInt8Case({ m: 300, n: 96, k: 520, outliers: range(33, 7), mode: 1 }),
   // On an H100 a block goes through several tiles, or blocks share K.
   linearInt8Case({ m: 3, n: 2400, k: 1300, outliers: range(20, 60), bias: true, kept: [60] }),
+  linearInt8Case({ m: 1, n: 9100, k: 300, outliers: range(6, 48), kept: [48] }),
+  linearInt8Case({ m: 11, n: 4500, k: 1300, outliers: range(20, 60), bias: true, kept: [60] }),
   linearInt8Case({ m: 17, n: 64, k: 1024, outliers: range(6, 150), bias: true }),
   // So many rows that outliers are packed first, unless they are few or very many.
   linearInt8Case({ m: 520, n: 41, k: 300, outliers: range(16, 9), kept: [9, 18] }),
