@@ -81,12 +81,11 @@ __device__ __forceinline__ void store_results(const Product& p,
       outlier_sums[j] = fmaf(terms.x[i][first_row + j * Step], weight, outlier_sums[j]);
     }
   }
-#pragma unroll 1
-  outlier_sum = p.with_outliers(outlier_sum, kBulkStaged, terms.count, row, column);
 #pragma unroll
   for (int j = 0; j < Each; ++j) {
     const int row = first_row + j * Step;
     if (row >= p.rows) break;
+    outlier_sums[j] = p.with_outliers(outlier_sums[j], kBulkStaged, terms.count, row, column);
     const float value = p.dequantize(static_cast<float>(sums[j]), terms.scale[row],
                                      terms.weight_scale[in_tile], terms.bias[in_tile]);
     store_float(p.out, p.out_dtype, row * p.columns + column, p.finish(value, outlier_sums[j]));
