@@ -25,8 +25,13 @@ kv::Append append_of(const OpCall& call) {
           .rope_rows = static_cast<int32_t>(call[rope] ? call[rope].shape[0] : 0)};
 }
 
-bool takes_one_kernel(const OpCall& call, const kv::Problem& problem) {
-  return kv::fits_decode(problem) && !(call[feedback] && call.attrs[bits] == 8);
+bool takes_one_kernel(const OpCall& call, const kv::Problem& problem, const Context& context) {
+  if (!kv::fits_decode(problem) || (call[feedback] && call.attrs[bits] == 8)) return false;
+  bool fits = false;
+  kv::with_width(static_cast<int>(call.attrs[bits]), [&](auto width) {
+    fits = kv::decode_shared_bytes<width()>(problem) <= context.properties.sharedMemPerBlockOptin;
+  });
+  return fits;
 }
 
 size_t bytes_of(const TensorView& view) { return view.elements() * size_of(view.dtype); }
@@ -35,7 +40,7 @@ size_t bytes_of(const TensorView& view) { return view.elements() * size_of(view.
 // that are no padding.
 size_t workspace(const OpCall& call, Context& context) {
   const kv::Problem problem = problem_of(call);
-  if (takes_one_kernel(call, problem)) return kv::decode_workspace(problem, context);
+  if (takes_one_kernel(call, problem, context)) return kv::decode_workspace(problem, context);
   return bytes_of(call[q]) + bytes_of(call[k]) + 2 * bytes_of(call[positions]);
 }
 
@@ -86,7 +91,7 @@ void run_in_turn(const OpCall& call, const kv::Problem& problem, Context& contex
 void run(const OpCall& call, Context& context) {
   const kv::Problem problem = problem_of(call);
   if (problem.rows == 0) return;
-  if (!takes_one_kernel(call, problem)) return run_in_turn(call, problem, context);
+  if (!takes_one_kernel(call, problem, context)) return run_in_turn(call, problem, context);
   kv::with_width(static_cast<int>(call.attrs[bits]), [&](auto width) {
     kv::run_decode<width()>(problem, append_of(call), context, call.workspace);
   });

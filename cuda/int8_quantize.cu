@@ -17,8 +17,10 @@ namespace {
 using namespace ops::int8_quantize;
 using int8::Quantize;
 
-// What a block of quantize_rows may keep of its rows, so that kRowBlocks fit on a multiprocessor.
+// What a block of quantize_rows may keep of its rows, so that kRowBlocks fit on a multiprocessor, or one
+// beside what it has anyway where there is less memory.
 constexpr size_t kMaxCachedBytes = 100 * 1024;
+constexpr size_t kOtherBytes = 2 * 1024;
 // Beyond this a cluster takes longer to search x than a grid needs to meet; and what it may keep.
 constexpr int64_t kMaxClusterValues = 200 * 1000;
 constexpr int64_t kMaxClusterRows = 48;
@@ -83,7 +85,9 @@ void quantize_by_rows(const Quantize& q, Context& context) {
   const size_t one_row = row_bytes<T>(q);
   const int64_t multiprocessors = context.properties.multiProcessorCount;
   int64_t blocks = std::min(q.rows, int8::kRowBlocks * multiprocessors - list);
-  const int64_t fitting = (kMaxCachedBytes - std::min(word_bytes, kMaxCachedBytes)) / one_row;
+  const size_t most =
+      std::min(kMaxCachedBytes, context.properties.sharedMemPerBlockOptin - kOtherBytes);
+  const int64_t fitting = (most - std::min(word_bytes, most)) / one_row;
   const int64_t cached = std::min(fitting, divide_up(q.rows, blocks));
   Launch config;
   config.name = "int8_quantize";

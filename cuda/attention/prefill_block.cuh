@@ -22,6 +22,7 @@ struct PrefillShape {
   static constexpr int kTileBytes = kKeys * kStrideChunks * 16;
   static constexpr int kStageBytes = 2 * kTileBytes;
   static constexpr int kSharedBytes = 2 * kStageBytes;
+  static_assert(kSharedBytes <= 99 * 1024);
   static constexpr bool kHoldQuery = Chunks <= 4;  // in registers
 
   // Shared rows are read 8 at a time (one chunk of each) and 2 at a time (four chunks of each). With

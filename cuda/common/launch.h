@@ -10,6 +10,9 @@
 
 namespace fewbit::cuda {
 
+// What a block may have on every device from compute capability 8.0 on; 8.6, 8.9 and 12.0 have no more.
+constexpr size_t kLeastSharedBytes = 99 * 1024;
+
 struct Launch {
   const char* name = "kernel";  // for error messages
   dim3 grid{1};

@@ -217,6 +217,7 @@ void launch_stream(const char* name, const StreamOperands<T>& operands, const Ep
       dim3(static_cast<unsigned>((operands.weight_rows + Shape::kColumns - 1) / Shape::kColumns),
            static_cast<unsigned>((operands.rows + Shape::kRows - 1) / Shape::kRows));
   config.block = dim3(Shape::kThreads);
+  static_assert(sizeof(typename Shape::Shared) <= kLeastSharedBytes);
   config.shared_bytes = sizeof(typename Shape::Shared);
   config.overlap = true;
   launch(config, context, stream_matmul<T, RowTiles, BatchTiles, Stage, Aligned, Epilogue>,

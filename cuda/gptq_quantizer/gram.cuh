@@ -170,6 +170,7 @@ void add_gram(const Gram<T>& gram, Context& context) {
   config.grid = dim3(static_cast<unsigned>(triangle_size((gram.end + kTile - 1) / kTile) -
                                            triangle_size(gram.begin / kTile)));
   config.block = dim3(kThreads);
+  static_assert(sizeof(Shared<T>) <= kLeastSharedBytes);
   config.shared_bytes = sizeof(Shared<T>);
   const bool aligned = vector_aligned(gram.x, gram.cols, sizeof(T));
   launch(config, context,

@@ -3,6 +3,7 @@
 
 namespace fewbit::cuda::kv {
 
+template size_t decode_shared_bytes<8>(const Problem& problem);
 template void run_decode<8>(const Problem& problem, const Append& append, Context& context,
                             void* workspace);
 

@@ -41,6 +41,24 @@ void launch_decode(const Problem& problem, const Append& append, const Splits& s
   launch(config, context, kernel, problem, append, splits);
 }
 
+// Calls visit with the head dimension as a constant.
+template <class Visit>
+void with_dim(const Problem& problem, Visit visit) {
+  if (problem.dim == 64) return visit(std::integral_constant<int, 64>{});
+  if (problem.dim == 80) return visit(std::integral_constant<int, 80>{});
+  visit(std::integral_constant<int, 128>{});
+}
+
+template <int Bits>
+size_t decode_shared_bytes(const Problem& problem) {
+  size_t bytes = 0;
+  with_dim(problem, [&](auto dim) {
+    bytes =
+        problem.key_grid ? sizeof(Memory<Bits, dim(), false>) : sizeof(Memory<Bits, dim(), true>);
+  });
+  return bytes;
+}
+
 template <int Bits>
 void run_decode(const Problem& problem, const Append& append, Context& context, void* workspace) {
   Splits splits{};
@@ -54,7 +72,7 @@ void run_decode(const Problem& problem, const Append& append, Context& context, 
   // The least power of two from 4 on whose multiples cover a head.
   const int share = std::max((problem.dim + splits.count - 1) / splits.count, 4);
   splits.share = std::bit_width(static_cast<unsigned>(share - 1));
-  const auto with_dim = [&](auto dim) {
+  with_dim(problem, [&](auto dim) {
     const auto with_columns = [&](auto columns) {
       if (problem.key_grid) {
         launch_decode<Bits, dim(), false, columns()>(problem, append, splits, context);
@@ -64,10 +82,7 @@ void run_decode(const Problem& problem, const Append& append, Context& context, 
     };
     if (columns_of(problem) == 1) return with_columns(std::integral_constant<int, 1>{});
     with_columns(std::integral_constant<int, 2>{});
-  };
-  if (problem.dim == 64) return with_dim(std::integral_constant<int, 64>{});
-  if (problem.dim == 80) return with_dim(std::integral_constant<int, 80>{});
-  with_dim(std::integral_constant<int, 128>{});
+  });
 }
 
 }  // namespace fewbit::cuda::kv

@@ -120,8 +120,11 @@ __device__ __forceinline__ float value_of(DType dtype, uint32_t bits) {
                              : __uint_as_float(bits << 16);
 }
 
-// A decode step that appends, for what fits_decode takes (decode_8.cu, decode_4.cu, decode_3.cu).
+// A decode step that appends, for what fits_decode takes where a block may have so much shared memory
+// (decode_8.cu, decode_4.cu, decode_3.cu).
 bool fits_decode(const Problem& problem);
+template <int Bits>
+size_t decode_shared_bytes(const Problem& problem);
 size_t decode_workspace(const Problem& problem, const Context& context);
 template <int Bits>
 void run_decode(const Problem& problem, const Append& append, Context& context, void* workspace);
