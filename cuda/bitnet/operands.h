@@ -1,5 +1,5 @@
 // What the ops of a BitLinear layer have in common: their operands, out of a call's tensors. Those that
-// a call leaves out are null.
+// a call leaves out are null, with strides of 0: kernels ask whether strides are multiples of a vector.
 #pragma once
 
 #include "../../src/core/abi.h"
@@ -17,7 +17,7 @@ inline Quantize quantize_input(const TensorView& x, const TensorView& up, const 
   q.dtype = x.dtype;
   q.x_stride = x.row_stride();
   q.up = up.data;
-  q.up_stride = up.row_stride();
+  q.up_stride = up ? up.row_stride() : 0;
   q.weight = norm.data;
   q.weight_dtype = norm.dtype;
   q.rows = x.rows();
@@ -37,7 +37,7 @@ inline Product product_into(const TensorView& out, const TensorView& weight,
   p.bias = bias.data;
   p.bias_dtype = bias.dtype;
   p.residual = residual.data;
-  p.residual_stride = residual.row_stride();
+  p.residual_stride = residual ? residual.row_stride() : 0;
   p.rows = out.rows();
   p.columns = out.cols();
   p.out = out.data;
