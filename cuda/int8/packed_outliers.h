@@ -1,5 +1,5 @@
 // The outlier columns of x and of the weight next to each other, for products whose tiles would each
-// have to gather them again (linear_int8_pack.cu).
+// have to gather them again (linear_int8_outliers.cu).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -15,7 +15,8 @@ struct PackedOutliers {
   // So that both kinds, those with codes and those with weights in 16 bits, are whole chunks.
   static constexpr int kPlaces = kMost + 2 * kOutlierChunk;
 
-  // In the dtype of x, as bits: [rows, places()] and [columns, places()]. Null: nothing is packed.
+  // In the dtype of x, as bits: [rows, width] and [columns, width], where width is 16 times the chunks of
+  // both passes. Null: nothing is packed.
   uint16_t* x;
   uint16_t* weight;
   int2* chunks;  // of the first pass (OutlierPass::Codes) and of the second
