@@ -2,6 +2,7 @@
 // points as its multipliers read them.
 #pragma once
 
+#include "../common/ring_position.cuh"
 #include "bulk_weight.h"
 #include "fields.cuh"
 
@@ -90,17 +91,5 @@ __device__ __forceinline__ Chunk<Bits> staged_chunk(uint32_t low, uint32_t high)
   if constexpr (Bits == 3) result.high = load_shared(high);
   return result;
 }
-
-// Position in a ring of `size`, and the parity of its barriers' phase.
-struct RingPosition {
-  int at = 0;
-  uint32_t phase = 0;
-  __device__ __forceinline__ void step(int size) {
-    if (++at == size) {
-      at = 0;
-      phase ^= 1;
-    }
-  }
-};
 
 }  // namespace fewbit::cuda::gptq

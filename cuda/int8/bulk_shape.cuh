@@ -1,6 +1,7 @@
 // The shapes of bulk_matmul: how a launch divides the weight, and what a block keeps in shared memory.
 #pragma once
 
+#include "../common/ring_position.cuh"
 #include "bulk_terms.cuh"
 
 namespace fewbit::cuda::int8 {
@@ -43,18 +44,6 @@ struct BulkShape {
   static size_t shared_bytes(const BulkPlan& plan) {
     constexpr size_t kAlignment = 1024;
     return kAlignment + static_cast<size_t>(plan.stages) * stage_bytes(plan.tile) + sizeof(Shared);
-  }
-};
-
-// Position in a ring, and the parity of its barriers' phase.
-struct RingPosition {
-  int at = 0;
-  uint32_t phase = 0;
-  __device__ __forceinline__ void step(int size) {
-    if (++at == size) {
-      at = 0;
-      phase ^= 1;
-    }
   }
 };
 

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "../common/hopper.cuh"
+#include "../common/ring_position.cuh"
 #include "../common/stream_matmul.cuh"
 #include "row_terms.cuh"
 
@@ -34,19 +35,6 @@ struct RowShared {
   RowTerms terms;
   uint64_t full[kRowStages], empty[kRowStages];
   uint64_t done[kRowSlots], taken[kRowSlots];
-};
-
-// Position in a ring of Size, and the parity of its barriers' phase.
-template <int Size>
-struct RowRing {
-  int at = 0;
-  uint32_t phase = 0;
-  __device__ __forceinline__ void step() {
-    if (++at == Size) {
-      at = 0;
-      phase ^= 1;
-    }
-  }
 };
 
 // Held: slices of X that a warp keeps in registers, which cover K; 0 when it reads them anew for every
@@ -79,7 +67,7 @@ __global__ __launch_bounds__(kRowThreads) void row_matmul(const Product p) {
 
   if (warp == kRowWarps) {
     if (!p.settled) wait_for_predecessor();
-    RowRing<kRowStages> stage;
+    RingPosition stage;
     int filled = 0;
     for (int tile = 0; tile < own_tiles; ++tile) {
       const int rows = min(kRowTile, own_columns - tile * kRowTile);
@@ -93,7 +81,7 @@ __global__ __launch_bounds__(kRowThreads) void row_matmul(const Product p) {
           copy_bytes(shared.stages[stage.at] + lane * kRowStride, row + slice * kRowSlice, bytes,
                      shared.full[stage.at]);
         }
-        stage.step();
+        stage.step(kRowStages);
       }
     }
     wait_for_predecessor();
@@ -105,8 +93,8 @@ __global__ __launch_bounds__(kRowThreads) void row_matmul(const Product p) {
     constexpr int kThreads = kRowFinishers * 32;
     const int thread = static_cast<int>(threadIdx.x) - (kRowWarps + 1) * 32;
     RowGather<kThreads> gather(p, shared.terms, first_column, own_columns, thread);
-    RowRing<kRowSlots> slot;
-    for (int tile = 0; tile < own_tiles; ++tile, slot.step()) {
+    RingPosition slot;
+    for (int tile = 0; tile < own_tiles; ++tile, slot.step(kRowSlots)) {
       gather.place(shared.terms);
       named_sync<1, kThreads>();
       gather.load(tile + 1);  // under way while this tile is finished
@@ -143,9 +131,9 @@ __global__ __launch_bounds__(kRowThreads) void row_matmul(const Product p) {
 #pragma unroll
   for (int slice = 0; slice < Held; ++slice) load_x(held[slice], slice);
 
-  RowRing<kRowStages> stage;
-  RowRing<kRowSlots> slot;
-  for (int tile = 0; tile < own_tiles; ++tile, slot.step()) {
+  RingPosition stage;
+  RingPosition slot;
+  for (int tile = 0; tile < own_tiles; ++tile, slot.step(kRowSlots)) {
     int32_t sums[4] = {};
     const auto multiply = [&](const uint4(&x)[2]) {
       wait(shared.full[stage.at], stage.phase);
@@ -159,7 +147,7 @@ __global__ __launch_bounds__(kRowThreads) void row_matmul(const Product p) {
       }
       __syncwarp();
       if (lane == 0) arrive(shared.empty[stage.at]);
-      stage.step();
+      stage.step(kRowStages);
     };
     if constexpr (Held > 0) {
 #pragma unroll
