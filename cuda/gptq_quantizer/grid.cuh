@@ -114,17 +114,24 @@ __device__ __forceinline__ Grid neighbour_of(const Grid& grid, float low, float 
   return {grid.scale, grid.zero == below ? above : below};
 }
 
+// The other grid that is tried for a range: with sym the one upside down, else the one with the other
+// integer beside the exact zero point.
+__device__ __forceinline__ Grid second_of(const Grid& grid, float low,
+                                          const GridSettings& settings) {
+  return settings.sym ? Grid{-grid.scale, grid.zero} : neighbour_of(grid, low, settings.most());
+}
+
 __device__ __forceinline__ Grid find_grid(const Run& run, const GridSettings& settings, int lane) {
   const Range range = range_of(run, settings, lane);
   Grid best = range.grid(settings);
   if (!(settings.mse > 0)) return best;
   double least = INFINITY;
-  const bool both = settings.bits == 2 && !settings.sym;
+  const bool both = settings.sym || settings.bits == 2;
   for (int i = 0; i < (both ? 2 : 1) * kRanges; ++i) {
     const float part = 1 - static_cast<float>(both ? i / 2 : i) / 100;
     const Range tried = range.shrunk(part);
     Grid grid = tried.grid(settings);
-    if (both && i % 2 == 1) grid = neighbour_of(grid, tried.low, settings.most());
+    if (both && i % 2 == 1) grid = second_of(grid, tried.low, settings);
     const double error = error_of(grid, run, settings, lane);
     if (error < least) {
       least = error;

@@ -65,6 +65,7 @@ GptqGrid find_grid(const float* x, int64_t count, const GptqGridSettings& settin
     const float part = 1 - static_cast<float>(i) / 100;
     const GptqGrid grid = grid_of(part * low, part * high, settings);
     consider(grid);
+    if (settings.sym) consider({-grid.scale, grid.zero});
     if (settings.bits == 2 && !settings.sym) consider(neighbour_of(grid, part * low, settings));
   }
   return best;

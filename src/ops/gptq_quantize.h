@@ -7,9 +7,11 @@
 //   else zero = round(-xmin / scale);      scale = (xmax - xmin) / (2^bits - 1)
 //   code = clamp(round(x / scale) + zero, 0, 2^bits - 1), halves to even; w = scale * (code - zero)
 // mse > 0: xmin and xmax are shrunk by factors 1, 0.99, ... 0.21, and those with the least
-// sum |w - x|^mse are taken. For 2 bits without sym each of these ranges is also tried with the other
-// integer beside -xmin / scale as its zero point (floor where round went up, ceil where it went down,
-// clamped to 0 .. 3), after the rounded one; of equal errors the first wins.
+// sum |w - x|^mse are taken. Each of these ranges is also tried in a second way, after the first; of
+// equal errors the first wins.
+//   sym: with the scale negative, so that the code that sym has more below zero is above it
+//   else, 2 bits: with the other integer beside -xmin / scale as its zero point (floor where round
+//   went up, ceil where it went down, clamped to 0 .. 3)
 //
 // grouping says which values make a grid, and which of the G grids a column uses:
 //   0 position p uses grid p / group_size, made from the (partly corrected) weights at its positions

@@ -51,7 +51,8 @@ export class GptqConfig {
   readonly damp: number;
   /**
    * Exponent of the search for the best clipping: 2.4, the authors' own, unless given; 0 for none, the
-   * default when only rounding to nearest.
+   * default when only rounding to nearest. With `sym` it tries scales of both signs (with 2^b codes one
+   * side has one more), as llama.cpp's Q4_0 does; those of 0 are all positive.
    */
   readonly mse: number;
   /** Rounds every weight to nearest, without calibration: the baseline. */

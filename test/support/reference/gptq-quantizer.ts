@@ -99,6 +99,14 @@ function codeOf(value: number, { scale, zero }: Grid, bits: number): number {
   return max(0, min(2 ** bits - 1, roundEven(value / scale) + zero));
 }
 
+/** What else is tried for a range: the grid upside down, or another zero point where there are few. */
+function secondGrid({ scale, zero }: Grid, depth: number, { bits, sym }: GridOptions): Grid[] {
+  if (sym) return [{ scale: -scale, zero }];
+  if (bits !== 2) return [];
+  const exact = depth / scale;
+  return [{ scale, zero: zero === floor(exact) ? ceil(exact) : floor(exact) }];
+}
+
 export function plainGrid(values: readonly number[], options: GridOptions): Grid {
   let low = min(0, ...values);
   let high = max(0, ...values);
@@ -113,15 +121,11 @@ export function plainGrid(values: readonly number[], options: GridOptions): Grid
   for (let i = 0; i < 80; i++) {
     const part = 1 - i / 100;
     const grid = gridOf(low * part, high * part, options);
-    // With 2 bits and a free zero point, rounding it is often not the best choice.
-    const exact = (-low * part) / grid.scale;
-    const other = grid.zero === floor(exact) ? ceil(exact) : floor(exact);
-    const both = options.bits === 2 && !options.sym;
-    for (const zero of both ? [grid.zero, other] : [grid.zero]) {
-      const candidate = { ...grid, zero };
+    for (const candidate of [grid, ...secondGrid(grid, -low * part, options)]) {
       let error = 0;
       for (const value of values) {
-        const rounded = grid.scale * (codeOf(value, candidate, options.bits) - zero);
+        const code = codeOf(value, candidate, options.bits);
+        const rounded = candidate.scale * (code - candidate.zero);
         error += abs(rounded - value) ** options.mse;
       }
       if (error < least) [best, least] = [candidate, error];
