@@ -4,11 +4,12 @@
  *
  *   node dist/bench/linear.js --config llama-2-7b,opt-66b --m 1,16,64,512
  *     [--method llm.int8|gptq|rptq|bitnet|f16,...] [--bits 2|3|4|8,...] [--group-size 128]
- *     [--input-bits 8|4,...]
+ *     [--input-bits 8|4,...] [--rotation 256]
  *     [--threshold 6] [--outliers 6] [--shape 4096x4096,...] [--dtype f16|bf16]
  *     [--device cuda:0] [--json]
  *
- * `rptq` includes the quantization of its input on a static grid. `f16` as a method is fewbit's own
+ * `rptq` includes the quantization of its input on a static grid, after a rotation in blocks of so many
+ * columns where `--rotation` says so. `f16` as a method is fewbit's own
  * choice of kernel for 16-bit weights.
  */
 import { parseArgs } from 'node:util';
@@ -50,6 +51,7 @@ const { values } = parseArgs({
     threshold: { type: 'string', default: '6' },
     outliers: { type: 'string', default: '6' },
     'input-bits': { type: 'string', default: '8' },
+    rotation: { type: 'string', default: '0' },
     dtype: { type: 'string', default: 'f16' },
     device: { type: 'string', default: 'cuda' },
     json: { type: 'boolean', default: false },
@@ -81,11 +83,15 @@ async function main(): Promise<void> {
   );
   const device = Device.open(values.device as DeviceName);
   const peaks = peaksOf(device.name);
-  const split = { threshold: Number(values.threshold), outliers: Number(values.outliers) };
+  const input = {
+    threshold: Number(values.threshold),
+    outliers: Number(values.outliers),
+    rotation: Number(values.rotation),
+  };
   const dtype = values.dtype === 'bf16' ? 'bf16' : 'f16';
   const results: Result[] = [];
   for (const layer of layers()) {
-    const timed = new TimedLinear(device, layer, dtype, split);
+    const timed = new TimedLinear(device, layer, dtype, input);
     for (const m of values.m.split(',').map(Number)) {
       const half = await timed.baseline(m);
       for (const method of methods) {

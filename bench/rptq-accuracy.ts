@@ -37,7 +37,13 @@ type Method = keyof typeof RPTQ_METHODS | 'tensor' | 'token';
 
 /** What sets them apart from the defaults. */
 const RPTQ_METHODS = {
-  paper: { metric: 'ema_minmax', cacheClusters: 4, keyFeedback: false, equalize: false },
+  paper: {
+    metric: 'ema_minmax',
+    cacheClusters: 4,
+    keyFeedback: false,
+    equalize: false,
+    rotate: false,
+  },
   balanced: { clusterSizes: 'balanced' },
   kmeans: {},
 } as const satisfies Record<string, RptqOptions>;

@@ -2,6 +2,7 @@
 #include "../src/ops/affine_quantize.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "affine/write_codes.cuh"
 #include "common/cuda_op.h"
@@ -23,7 +24,9 @@ struct Source {
   const T* up;  // may be null
   int64_t x_stride, up_stride;
   Gate activation;
-  bool packs;  // eight neighbours of a row may be read at once
+  int rotation;           // width of the blocks; 0 for none
+  float rotation_factor;  // 1 / sqrt(width)
+  bool packs;             // eight neighbours of a row may be read at once
 };
 
 template <class T>
@@ -57,8 +60,36 @@ struct SourceRow {
   }
 };
 
+// The rotation (affine_quantize.h) of blocks of `width` neighbours of a row, eight in each thread and the
+// rest in the lanes beside it, all of which are here, as blocks divide rows.
+__device__ __forceinline__ void rotate(float (&values)[kPack], int width, float factor) {
+#pragma unroll
+  for (int half = 1; half < kPack; half *= 2) {
+#pragma unroll
+    for (int i = 0; i < kPack; ++i) {
+      if (i & half) continue;
+      const float a = values[i], b = values[i + half];
+      values[i] = a + b;
+      values[i + half] = a - b;
+    }
+  }
+  const int lanes = width / kPack;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const unsigned block = 0xffffffffu >> (32 - lanes) << (lane & ~(lanes - 1));
+  for (int other = 1; other < lanes; other *= 2) {
+    const bool is_second = lane & other;
+#pragma unroll
+    for (int i = 0; i < kPack; ++i) {
+      const float theirs = __shfl_xor_sync(block, values[i], other);
+      values[i] = is_second ? theirs - values[i] : values[i] + theirs;
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kPack; ++i) values[i] = __fmul_rn(values[i], factor);
+}
+
 // A thread writes eight neighbours. What an order scatters is read through L1, where a row fits.
-template <int Bits, class T>
+template <int Bits, bool Rotates, class T>
 __global__ __launch_bounds__(kThreads) void quantize(const Source<T> source, const CodeRows rows,
                                                      int64_t row_count) {
   start_successor();
@@ -66,7 +97,11 @@ __global__ __launch_bounds__(kThreads) void quantize(const Source<T> source, con
   const int64_t pack = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (pack >= rows.packs_in_row()) return;
   for (int64_t row = blockIdx.y; row < row_count; row += gridDim.y) {
-    affine::write_pack<Bits, T>(rows, row, pack * kPack, SourceRow<T>(source, row));
+    const int64_t first = pack * kPack;
+    float values[kPack];
+    affine::gather(rows, first, SourceRow<T>(source, row), values);
+    if constexpr (Rotates) rotate(values, source.rotation, source.rotation_factor);
+    affine::write_values<Bits, T>(rows, row, first, values);
   }
 }
 
@@ -86,11 +121,18 @@ void run(const OpCall& call, Context& context) {
                      .up = call[up] ? call[up].as<T>() : nullptr,
                      .x_stride = call[x].row_stride(),
                      .up_stride = call[up] ? call[up].row_stride() : 0,
-                     .activation = static_cast<Gate>(static_cast<int>(call.attrs[activation]))};
+                     .activation = static_cast<Gate>(static_cast<int>(call.attrs[activation])),
+                     .rotation = static_cast<int>(call.attrs[rotation])};
+    source.rotation_factor = static_cast<float>(1.0 / std::sqrt(call.attrs[rotation]));
     source.packs = vector_aligned(source.x, source.x_stride, sizeof(T)) &&
                    vector_aligned(source.up, source.up_stride, sizeof(T));
-    const auto kernel = call.attrs[bits] == 8 ? quantize<8, T> : quantize<4, T>;
-    launch(config, context, kernel, source, rows, row_count);
+    const auto start = [&](auto rotates) {
+      constexpr bool kRotates = decltype(rotates)::value;
+      const auto kernel =
+          call.attrs[bits] == 8 ? quantize<8, kRotates, T> : quantize<4, kRotates, T>;
+      launch(config, context, kernel, source, rows, row_count);
+    };
+    source.rotation ? start(std::true_type{}) : start(std::false_type{});
   });
 }
 

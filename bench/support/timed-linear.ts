@@ -12,11 +12,14 @@ const RUNS = 15;
 const OUTLIER_VALUE = 20;
 const GRID_SCALE = 0.02;
 
-/** How LLM.int8() is used, and what it finds. */
-export interface OutlierSplit {
+/** What is done to the input. */
+export interface InputOptions {
+  /** Of LLM.int8(). */
   threshold: number;
   /** Columns of the input above the threshold. */
   outliers: number;
+  /** Width of the blocks of columns that RPTQ rotates; 0 for none. */
+  rotation: number;
 }
 
 /** One layer on a device: its input, and as many copies of its weight as keep the cache cold. */
@@ -24,14 +27,14 @@ export class TimedLinear {
   readonly #device: Device;
   readonly #shape: LinearShape;
   readonly #dtype: DType;
-  readonly #split: OutlierSplit;
+  readonly #input: InputOptions;
   #grid: Tensor | undefined;
 
-  constructor(device: Device, shape: LinearShape, dtype: DType, split: OutlierSplit) {
+  constructor(device: Device, shape: LinearShape, dtype: DType, input: InputOptions) {
     this.#device = device;
     this.#shape = shape;
     this.#dtype = dtype;
-    this.#split = split;
+    this.#input = input;
   }
 
   /** Microseconds of the 16-bit product by the vendor's library (cuBLASLt), replayed as a graph. */
@@ -60,7 +63,7 @@ export class TimedLinear {
           method,
           (seed) => int8Weight(device, dtype, shape, seed),
           (x, weight) => {
-            const { threshold } = this.#split;
+            const { threshold } = this.#input;
             const input = ops.int8Quantize(x, { threshold, mode: 'paper' });
             return ops.linearInt8(input, weight, { mode: 'paper' });
           },
@@ -89,7 +92,11 @@ export class TimedLinear {
           (seed) => affineWeight(device, dtype, shape, method, seed),
           (x, weight) =>
             ops.linearAffine(
-              ops.affineQuantize(x, { grid: this.grid, bits: method.inputBits }),
+              ops.affineQuantize(x, {
+                grid: this.grid,
+                bits: method.inputBits,
+                rotation: this.#input.rotation,
+              }),
               weight,
             ),
           ({ codes, high, scales, zeros }) =>
@@ -125,7 +132,7 @@ export class TimedLinear {
     const { n, k } = this.#shape;
     const copies = copiesOf((n * k * bitsPerWeight(method, k)) / 8);
     const weights = Array.from({ length: copies }, (_, i) => make(i + 1));
-    const x = this.input(m, method.kind === 'llm.int8' ? this.#split.outliers : 0);
+    const x = this.input(m, method.kind === 'llm.int8' ? this.#input.outliers : 0);
     const us = await this.replay(copies, () => {
       for (const weight of weights) call(x, weight);
     });

@@ -94,11 +94,9 @@ __device__ __forceinline__ void gather(const CodeRows& rows, int64_t first, cons
 
 // Writes columns first .. first + 7 of a row of out, as far as there are that many: codes of Bits, or
 // for 16 values of T. The count of codes of 4 bits is even.
-template <int Bits, class T, class From>
-__device__ __forceinline__ void write_pack(const CodeRows& rows, int64_t row, int64_t first,
-                                           const From& from) {
-  float values[kPack];
-  gather(rows, first, from, values);
+template <int Bits, class T>
+__device__ __forceinline__ void write_values(const CodeRows& rows, int64_t row, int64_t first,
+                                             const float (&values)[kPack]) {
   const int64_t room = rows.count - first;
   if constexpr (Bits == 16) {
     constexpr int kWidth = kVectorSize<T>;
@@ -147,6 +145,15 @@ __device__ __forceinline__ void write_pack(const CodeRows& rows, int64_t row, in
       }
     }
   }
+}
+
+// The same of what gather() finds.
+template <int Bits, class T, class From>
+__device__ __forceinline__ void write_pack(const CodeRows& rows, int64_t row, int64_t first,
+                                           const From& from) {
+  float values[kPack];
+  gather(rows, first, from, values);
+  write_values<Bits, T>(rows, row, first, values);
 }
 
 // Calls body(std::integral_constant<int, bits>) for the widths that there are.

@@ -32,26 +32,33 @@ export interface AffineGridOptions {
   order?: Tensor | undefined;
 }
 
+/** Widths of the blocks of columns that `affineQuantize` can rotate, widest first. */
+export const AFFINE_ROTATIONS = [256, 128, 64, 32, 16, 8] as const;
+
+export interface AffineQuantizeOptions extends AffineGridOptions {
+  /** x is activation(x) * up instead. */
+  gated?: { activation: GatedActivation; up: Tensor } | undefined;
+  /**
+   * Width of the blocks of neighbouring columns that are multiplied by Hadamard's matrix / sqrt(width)
+   * first: one of `AFFINE_ROTATIONS` that divides K, without `order`; default 0, none.
+   */
+  rotation?: number | undefined;
+}
+
 /**
- * Codes of x float[M, K] on static grids (RPTQ, arXiv 2304.01089), or of a gated unit: see
- * `src/ops/affine_quantize.h`.
- * @param options.gated x is activation(x) * up instead
+ * Codes of x float[M, K] on static grids (RPTQ, arXiv 2304.01089), of a gated unit, or of what a rotation
+ * makes of either: see `src/ops/affine_quantize.h`.
  */
 export function affineQuantize(
   x: Tensor,
-  {
-    grid,
-    bits,
-    order,
-    gated,
-  }: AffineGridOptions & { gated?: { activation: GatedActivation; up: Tensor } | undefined },
+  { grid, bits, order, gated, rotation = 0 }: AffineQuantizeOptions,
 ): AffineActivations {
   const { device, dtype } = x;
   const codes = emptyCodes(x, grid.shape[1] as number, bits);
   device.run(
     'affine_quantize',
     [x, gated?.up, order, grid, codes],
-    [GATED[gated?.activation ?? 'none'], bits],
+    [GATED[gated?.activation ?? 'none'], bits, rotation],
   );
   return { codes, bits, dtype };
 }

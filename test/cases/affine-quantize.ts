@@ -11,17 +11,26 @@ interface QuantizeShape {
   /** With up: none, silu or relu2. */
   activation?: 0 | 1 | 2;
   order?: readonly number[];
+  /** Width of the blocks of columns that are rotated. */
+  rotation?: number;
   /** Rows of x and up lie in one matrix of this width. */
   rowStride?: number;
   hidden?: OpCase['hidden'];
 }
 
 function quantizeCase(name: string, shape: QuantizeShape): OpCase {
-  const { rows, cols, bits, fill, up, activation = 0, order, rowStride } = shape;
+  const { rows, cols, bits, fill, up, activation = 0, order, rotation = 0, rowStride } = shape;
   const count = order?.length ?? cols;
   const spaced = (tensor: CaseTensor) => ({ ...tensor, ...(rowStride && { rowStride }) });
   const gated = up && `${['', 'silu ', 'relu2 '][activation]}times up`;
-  const traits = [`${bits} bits`, name, gated, order && `${count} ordered`, rowStride && 'spaced'];
+  const traits = [
+    `${bits} bits`,
+    name,
+    gated,
+    order && `${count} ordered`,
+    rotation > 0 && `blocks of ${rotation} rotated`,
+    rowStride && 'spaced',
+  ];
   return {
     name: [`affine_quantize ${rows} x ${cols}`, ...traits.filter(Boolean)].join(', '),
     op: 'affine_quantize',
@@ -32,7 +41,7 @@ function quantizeCase(name: string, shape: QuantizeShape): OpCase {
       grid: input('f32', [2, count], shape.grid ?? powers(count)),
       codes: codesOf(rows, count, bits),
     },
-    attrs: { activation, bits },
+    attrs: { activation, bits, rotation },
     hidden: shape.hidden ?? FLOATS,
   };
 }
@@ -73,6 +82,49 @@ export const affineQuantizeCases: readonly OpCase[] = ([8, 4] as const).flatMap(
     up: normal(13),
     activation: 2,
     grid: thirds(128, 0.25),
+  }),
+  ...[8, 16, 32, 64, 128, 256].map((rotation) =>
+    quantizeCase('', {
+      rows: 3,
+      cols: 768,
+      bits,
+      fill: normal(14 + rotation, 2),
+      grid: thirds(768, 0.25),
+      rotation,
+    }),
+  ),
+  quantizeCase('', { rows: 70, cols: 40, bits, fill: normal(15, 3), rotation: 8 }),
+  quantizeCase('', { rows: 2, cols: 11008, bits, fill: normal(16, 3), rotation: 256 }),
+  quantizeCase('', {
+    rows: 3,
+    cols: 96,
+    bits,
+    fill: normal(17, 3),
+    up: normal(18),
+    rotation: 32,
+    // Rows that no vector can be read from.
+    rowStride: 193,
+  }),
+  quantizeCase('', {
+    rows: 3,
+    cols: 512,
+    bits,
+    fill: normal(19),
+    up: normal(20),
+    activation: 2,
+    grid: thirds(512, 0.25),
+    rotation: 256,
+  }),
+  quantizeCase('', {
+    rows: 3,
+    cols: 352,
+    bits,
+    fill: normal(23, 3),
+    up: normal(24),
+    activation: 1,
+    grid: thirds(352, 0.25),
+    rotation: 32,
+    rowStride: 704,
   }),
   quantizeCase('ties with odd and even zero points', {
     rows: 2,

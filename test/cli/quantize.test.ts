@@ -89,7 +89,7 @@ describe('rptq', () => {
       const args = ['quantize', model, '--method', 'rptq', '--config', config, '--out', out];
       const settings = [
         ...['--clusters', '16', '--cluster-sizes', 'kmeans', '--group-size', '64'],
-        ...['--no-equalize', '--no-key-feedback'],
+        ...['--no-equalize', '--no-rotate', '--no-key-feedback'],
       ];
       const report = await fewbitJson<{ layers: object[]; after: Bytes }>([
         ...args,
@@ -102,7 +102,7 @@ describe('rptq', () => {
         calibration: { windows: 4, seqlen: 512 },
         config: {
           ...{ config, clusters: 16, headClusters: 4, clusterSizes: 'kmeans', groupSize: 64 },
-          ...{ equalize: false, keyFeedback: false },
+          ...{ equalize: false, rotate: false, keyFeedback: false },
         },
       });
       expect(report.layers).toHaveLength(count);

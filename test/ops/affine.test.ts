@@ -199,6 +199,17 @@ test('what does not fit is named', () => {
     const x = f32([1, 33], Array<number>(33).fill(0));
     const grid = f32([2, 33], Array<number>(66).fill(1));
     expect(() => affineQuantize(x, { grid, bits: 4 })).toThrow(/pairs|whole/);
+    const even32 = f32([1, 96], Array<number>(96).fill(0));
+    const grid96 = f32([2, 96], Array<number>(192).fill(1));
+    for (const rotation of [64, 48, 4, 512]) {
+      expect(() => affineQuantize(even32, { grid: grid96, bits: 4, rotation })).toThrow(
+        /rotation must be 0, or a power of two from 8 to 256 that divides the columns/,
+      );
+    }
+    const order = i32(Array.from({ length: 96 }, (_, i) => i));
+    expect(() => affineQuantize(even32, { grid: grid96, bits: 4, rotation: 32, order })).toThrow(
+      /a rotation takes no order/,
+    );
     expect(() => normReorder(x, { centered: false, eps: 1e-5 }, i32([0, 33]))).toThrow(
       /norm_quantize: order\[1\]/,
     );

@@ -14,12 +14,13 @@ export type RptqCommandOptions = Pick<
   | 'clusterSeed'
   | 'metric'
   | 'equalize'
+  | 'rotate'
   | 'keyFeedback'
 >;
 
 export const RPTQ_OPTIONS = [
   ...['config', 'clusters', 'headClusters', 'cacheClusters'],
-  ...['clusterSizes', 'clusterSeed', 'metric', 'equalize', 'keyFeedback'],
+  ...['clusterSizes', 'clusterSeed', 'metric', 'equalize', 'rotate', 'keyFeedback'],
 ] as readonly (keyof RptqCommandOptions)[];
 
 export function addRptqOptions(command: Command): Command {
@@ -56,6 +57,11 @@ export function addRptqOptions(command: Command): Command {
       'norms divide outlier channels, where their outputs stay in 16 bits (default)',
     )
     .option('--no-equalize', 'their gains as they are')
+    .option(
+      '--rotate',
+      'inputs of fc2 or down of 4 bits are rotated where that lowers their error (default)',
+    )
+    .option('--no-rotate', 'inputs as they are')
     .option('--key-feedback', 'keys of few bits are rounded so that errors cancel (default)')
     .option('--no-key-feedback', 'each to its nearest');
 }
@@ -63,7 +69,7 @@ export function addRptqOptions(command: Command): Command {
 /** The quantization that the options describe. @throws OptionsError */
 export function rptqConfig(options: RptqCommandOptions & CalibrationCommandOptions): RptqConfig {
   const { config, clusters, headClusters, cacheClusters } = options;
-  const { clusterSizes, clusterSeed, metric, equalize, keyFeedback } = options;
+  const { clusterSizes, clusterSeed, metric, equalize, rotate, keyFeedback } = options;
   const { groupSize, trueSequential, damp, mse } = options;
   return new RptqConfig(
     given({
@@ -75,6 +81,7 @@ export function rptqConfig(options: RptqCommandOptions & CalibrationCommandOptio
       clusterSeed,
       metric,
       equalize,
+      rotate,
       keyFeedback,
       groupSize,
       trueSequential,

@@ -1,6 +1,7 @@
 import { gatherColumns, scaleColumns } from '../../ops';
 import { invertOrder } from '../../quant/rptq/clusters';
 import { channelGrid, type InputDesign } from '../../quant/rptq/input-design';
+import { rotateBlocks } from '../../quant/rptq/rotation';
 import type { Tensor } from '../../tensor';
 
 /**
@@ -11,32 +12,43 @@ export class InputFold {
   readonly #order: Int32Array;
   /** f32[K] by place; undefined for an input in 16 bits that is as it was. */
   readonly #scales: Float32Array | undefined;
+  readonly #rotation: number | undefined;
 
   constructor(input: InputDesign) {
     this.#order = input.order;
+    this.#rotation = input.rotation;
     this.#scales = input.grids
       ? channelGrid(input).subarray(0, input.order.length)
       : input.divisors;
   }
 
-  /** w f32[N, K] with column j = scale[j] * column order[j]. */
+  /** w f32[N, K] with column j = scale[j] * column order[j] of w, or of w rotated. */
   fold(w: Tensor): Tensor {
-    return this.#scaled(columnsInOrder(w, this.#order), (scale) => scale);
+    return this.#scaled(columnsInOrder(this.#rotated(w), this.#order), (scale) => scale);
   }
 
   /** The reverse. */
   unfold(w: Tensor): Tensor {
-    return columnsInOrder(
-      this.#scaled(w, (scale) => 1 / scale),
-      invertOrder(this.#order),
-    );
+    const scaled = this.#scaled(w, (scale) => 1 / scale);
+    return this.#rotated(columnsInOrder(scaled, invertOrder(this.#order)));
   }
 
-  /** The Hessian f32[K, K] of inputs x[order] / scale. */
+  /** The Hessian f32[K, K] of inputs x[order] / scale, or of rotated ones. */
   hessian(h: Tensor): Tensor {
     const order = intTensor(h, this.#order);
-    const rows = this.#scaled(gatherColumns(gatherColumns(h, order), order), (scale) => 1 / scale);
+    const own = this.#rotation ? this.#rotated(transposed(this.#rotated(h))) : h;
+    const rows = this.#scaled(
+      gatherColumns(gatherColumns(own, order), order),
+      (scale) => 1 / scale,
+    );
     return this.#scaled(transposed(rows), (scale) => 1 / scale);
+  }
+
+  /** Rows in blocks times Hadamard's matrix, which is symmetric and its own inverse. */
+  #rotated(x: Tensor): Tensor {
+    if (!this.#rotation) return x;
+    const values = rotateBlocks(x.readFloats(), this.#rotation);
+    return x.device.empty('f32', [...x.shape]).write(values);
   }
 
   #scaled(x: Tensor, factor: (scale: number) => number): Tensor {

@@ -1,21 +1,28 @@
 import type { Transformer } from '../../models/transformer';
 import type { LayerObservations } from '../../quant/rptq/layer-design';
 import type { HeadShape, LayerPoints } from '../../quant/rptq/layer-points';
-import { Observed } from '../../quant/rptq/observed';
+import { floatRows, Observed } from '../../quant/rptq/observed';
+import type { RotatedInput } from '../../quant/rptq/rotated-input';
+import { rotateBlocks, rotationWidth } from '../../quant/rptq/rotation';
 import { cacheRows } from '../cache-rows';
 import type { Calibration } from '../layerwise/calibration';
 import { QueryMoments } from '../query-moments';
 
-/** Watches what goes through a loaded layer of the original model for every calibration window. */
+/**
+ * Watches what goes through a loaded layer of the original model for every calibration window.
+ * @param rotates whether the last projection's input is to be seen rotated, too
+ */
 export async function observeLayer(
   calibration: Calibration,
   model: Transformer,
   layer: number,
   points: LayerPoints,
   { heads, kvHeads, headDim }: HeadShape,
+  rotates: boolean,
 ): Promise<LayerObservations> {
   const groups = calibration.groups(model, layer);
   const inputs = new Map<string, Observed>();
+  let rotated: RotatedInput | undefined;
   const query = new Observed(heads * headDim);
   const key = new Observed(kvHeads * headDim);
   const value = new Observed(kvHeads * headDim);
@@ -28,7 +35,12 @@ export async function observeLayer(
       const name = first as string;
       const seen = inputs.get(name) ?? new Observed(x.shape[1] as number);
       inputs.set(name, seen);
-      seen.addTensor(x);
+      const rows = floatRows(x);
+      seen.add(rows);
+      if (rotates && name === points.down) {
+        rotated ??= { observed: new Observed(seen.channels), width: rotationWidth(seen.channels) };
+        rotated.observed.add(rotateBlocks(rows.slice(), rotated.width));
+      }
     },
     (q, cache) => {
       const tokens = q.shape[0] as number;
@@ -44,6 +56,7 @@ export async function observeLayer(
     output: of(points.output),
     inner: of(points.inner[0] as string),
     down: of(points.down),
+    rotated,
     query,
     key,
     value,

@@ -10,7 +10,7 @@ import { RptqStage } from './stage';
 /** RPTQ (arXiv 2304.01089), with weights by GPTQ. */
 export class RptqRecipe implements Recipe {
   readonly title = 'RPTQ';
-  readonly version = 2;
+  readonly version = 3;
   readonly settings: JsonObject;
   readonly calibrates = true;
   readonly damp: number;

@@ -12,6 +12,7 @@ import { channelGrid } from '../../quant/rptq/input-design';
 import { designLayer, type LayerDesign, type LinearDesign } from '../../quant/rptq/layer-design';
 import { headShape, type LayerPoints, layerPoints } from '../../quant/rptq/layer-points';
 import { layerTensors } from '../../quant/rptq/layer-tensors';
+import { mayRotate } from '../../quant/rptq/rotation';
 import type { Tensor } from '../../tensor';
 import type { Calibration } from '../layerwise/calibration';
 import { layerModules, rowsOf, withLoaded } from '../layerwise/model-parts';
@@ -68,7 +69,8 @@ export class RptqStage implements StageQuantizer {
   ): Promise<LayerDesign> {
     const { model } = this.#job;
     const shape = headShape(model.config);
-    const seen = await observeLayer(calibration, model, layer, points, shape);
+    const rotates = mayRotate(this.#config);
+    const seen = await observeLayer(calibration, model, layer, points, shape, rotates);
     const columns = this.#columns(points);
     return designLayer(points, { ...seen, columns }, shape, this.#config);
   }

@@ -3,10 +3,11 @@ import type { JsonObject } from '../../checkpoint/json';
 import { CheckpointError, UnsupportedError } from '../../errors';
 import { KV_BITS, QUERY_BITS } from '../../ops';
 import type { RptqConfig } from './config';
+import { mayRotate } from './rotation';
 import type { RptqWidths } from './widths';
 
-/** Of the layout that docs/rptq.md describes; other ones are refused. */
-const VERSION = 1;
+/** Of the layout that docs/rptq.md describes; other ones are refused. The second has rotated inputs. */
+const VERSIONS: readonly unknown[] = [1, 2];
 
 const widths = z.object({
   weights: z.literal([16, 4, 3]),
@@ -31,10 +32,10 @@ export class RptqCheckpointConfig {
    * @throws UnsupportedError for another version of the layout, CheckpointError for wrong values
    */
   constructor(raw: JsonObject) {
-    if (raw.version !== VERSION) {
+    if (!VERSIONS.includes(raw.version)) {
       throw new UnsupportedError(
         `the checkpoint is in version ${String(raw.version)} of the RPTQ layout; supported: ` +
-          `${VERSION}. Update fewbit, or quantize the original again`,
+          `${VERSIONS.join(', ')}. Update fewbit, or quantize the original again`,
       );
     }
     const parsed = schema.safeParse(raw);
@@ -59,7 +60,8 @@ export class RptqCheckpointConfig {
 export function rptqDiskConfig(config: RptqConfig, calibratedLength?: number): JsonObject {
   return {
     quant_method: 'rptq',
-    version: VERSION,
+    // What cannot have any keeps the version that older programs read.
+    version: mayRotate(config) ? 2 : 1,
     config: config.config,
     bits: { ...config.widths },
     clusters: config.clusters,
@@ -70,6 +72,7 @@ export function rptqDiskConfig(config: RptqConfig, calibratedLength?: number): J
     metric: config.metric,
     key_feedback: config.keyFeedback,
     equalize: config.equalize,
+    rotate: config.rotate,
     ...(calibratedLength === undefined ? {} : { calibration_seqlen: calibratedLength }),
     damp_percent: config.damp,
     true_sequential: config.trueSequential,

@@ -16,6 +16,7 @@ const settings = z.strictObject({
   clusterSeed: z.int().optional(),
   keyFeedback: z.boolean().optional(),
   equalize: z.boolean().optional(),
+  rotate: z.boolean().optional(),
   trueSequential: z.boolean().optional(),
   damp: z.number().min(0).max(1).optional(),
   mse: z.number().min(0).optional(),
@@ -62,6 +63,12 @@ export class RptqConfig {
    * after them are multiplied by (`equalizingDivisors`), which the paper does not have; default true.
    */
   readonly equalize: boolean;
+  /**
+   * Whether inputs of fc2 or down of 4 bits are rotated in blocks before they are quantized
+   * (`affineQuantize`), in layers where that lowers their error, which the paper does not have; default
+   * true.
+   */
+  readonly rotate: boolean;
   /** Each part of a block is calibrated with the parts before it quantized. */
   readonly trueSequential: boolean;
   /** Share of the Hessian's mean diagonal added to its diagonal; raised where it is too small. */
@@ -86,6 +93,7 @@ export class RptqConfig {
     this.clusterSeed = given.clusterSeed ?? 0;
     this.keyFeedback = given.keyFeedback ?? true;
     this.equalize = given.equalize ?? true;
+    this.rotate = given.rotate ?? true;
     this.trueSequential = given.trueSequential ?? true;
     this.damp = given.damp ?? 0.01;
     this.mse = given.mse ?? MSE_EXPONENT;

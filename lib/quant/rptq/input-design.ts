@@ -16,6 +16,8 @@ export interface InputDesign {
   readonly grids?: readonly AffineGrid[];
   /** f32[K] by place: what a channel is divided by where it is made; absent where by nothing. */
   readonly divisors?: Float32Array;
+  /** Width of the blocks of channels that are rotated before they are quantized; absent for none. */
+  readonly rotation?: number;
 }
 
 export interface InputOptions extends ClusterGridOptions {

@@ -7,6 +7,7 @@ import { fedKeyGrid } from './key-grids';
 import { kvGrid } from './kv-grids';
 import type { HeadShape, LayerPoints } from './layer-points';
 import type { Observed } from './observed';
+import { designRotated, type RotatedInput } from './rotated-input';
 
 /** What calibration saw of a decoder layer. */
 export interface LayerObservations {
@@ -15,6 +16,8 @@ export interface LayerObservations {
   readonly output: Observed;
   readonly inner: Observed;
   readonly down: Observed;
+  /** The last one rotated, where it may be. */
+  readonly rotated?: RotatedInput | undefined;
   /** As attention reads them: after their rotation. */
   readonly query: Observed;
   readonly key: Observed;
@@ -90,7 +93,11 @@ export function designLayer(
     bits: widths.inner,
     metric,
   });
-  const down = designInput(seen.down, { plan: plans.down, bits: widths.inner, metric });
+  const down = designRotated(seen.down, seen.rotated, {
+    plan: plans.down,
+    bits: widths.inner,
+    metric,
+  });
   const normed = (input: InputDesign): LinearDesign => ({
     input,
     groupSize: plans.norm.groupSize,

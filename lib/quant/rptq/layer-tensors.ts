@@ -21,7 +21,7 @@ export function layerTensors(
     layer.scales instanceof Float32Array
       ? { ...layer, codes, zeros, scales: rowsInOrder(layer.scales, rows) }
       : { ...layer, codes, zeros, scales: rowsInOrder(layer.scales, rows) };
-  const { order, sizes, grids } = input;
+  const { order, sizes, grids, rotation } = input;
   return [
     ...weightTensors(name, ordered, 'gptq_v2'),
     ...(bias ? [listTensor(`${name}.bias`, rowsInOrder(bias, rows))] : []),
@@ -30,6 +30,7 @@ export function layerTensors(
       outputOrder,
       sizes,
       grids,
+      rotation,
     }),
   ];
 }
@@ -40,11 +41,12 @@ export interface StoredOrders {
   readonly outputOrder?: Int32Array | undefined;
   readonly sizes: readonly number[];
   readonly grids?: readonly AffineGrid[] | undefined;
+  readonly rotation?: number | undefined;
 }
 
 export function orderTensors(
   name: string,
-  { inputOrder, outputOrder, sizes, grids }: StoredOrders,
+  { inputOrder, outputOrder, sizes, grids, rotation }: StoredOrders,
 ): StoredTensor[] {
   const ints = (suffix: string, values: Iterable<number>): StoredTensor =>
     listTensor(`${name}.${suffix}`, Int32Array.from(values));
@@ -56,6 +58,7 @@ export function orderTensors(
     ints('input_clusters', sizes),
     ...(scales ? [listTensor(`${name}.input_scales`, Float32Array.from(scales))] : []),
     ...(zeros ? [ints('input_zeros', zeros)] : []),
+    ...(rotation ? [ints('input_rotation', [rotation])] : []),
   ];
 }
 

@@ -81,14 +81,20 @@ export class LinearRptq implements LinearModule {
   stored(): StoredTensor[] {
     const { kind, input, outputOrders, weights } = this.#held;
     const shared = { coded: kind === 'coded', positions: this.spec.inFeatures };
-    const { order: inputOrder, sizes, grids } = input;
+    const { order: inputOrder, sizes, grids, rotation } = input;
     return partRows(this.spec).flatMap(({ part, begin, end }, i) => {
       // Layers that are not alike are stacks of their own.
       const alone = weights.length > 1 ? { begin: 0, end: end - begin } : { begin, end };
       const weight = (weights[i] ?? weights[0]) as (typeof weights)[number];
       return [
         ...savedWeight(part.name, { ...shared, ...alone, weight }),
-        ...orderTensors(part.name, { inputOrder, outputOrder: outputOrders[i], sizes, grids }),
+        ...orderTensors(part.name, {
+          inputOrder,
+          outputOrder: outputOrders[i],
+          sizes,
+          grids,
+          rotation,
+        }),
       ];
     });
   }

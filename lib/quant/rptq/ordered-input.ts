@@ -28,6 +28,8 @@ export interface InputGrid {
   readonly grid: Tensor;
   readonly bits: AffineActivationBits;
   readonly order?: Tensor | undefined;
+  /** Width of the blocks that are rotated first; absent for none, and where a norm comes before. */
+  readonly rotation?: number | undefined;
 }
 
 /** The codes of an input, in the order of a weight's columns. */

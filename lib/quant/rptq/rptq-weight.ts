@@ -50,7 +50,13 @@ export async function loadRptq(
   if (!input.grid || first.inputBits === 16) {
     return { kind: 'float', input, outputOrders, order, weights };
   }
-  const grid = { grid: device.from('f32', [2, k], input.grid), bits: first.inputBits, order };
+  const { rotation } = input;
+  const grid = {
+    grid: device.from('f32', [2, k], input.grid),
+    bits: first.inputBits,
+    order,
+    rotation,
+  };
   const codes = weights.map((weight) => coded(weight, k));
   return { kind: 'coded', input, outputOrders, order, grid, weights: codes };
 }
@@ -63,7 +69,8 @@ async function loadSharedInput(
   for (const layer of layers) inputs.push(await loadInput(context, layer.input));
   const [first] = inputs as [LoadedInput];
   const other = inputs.findIndex(
-    ({ order, grid }) => `${order} ${grid}` !== `${first.order} ${first.grid}`,
+    ({ order, grid, rotation }) =>
+      `${order} ${grid} ${rotation}` !== `${first.order} ${first.grid} ${first.rotation}`,
   );
   if (other < 0) return first;
   throw new CheckpointError(

@@ -1,6 +1,7 @@
 import { CheckpointError } from '../../errors';
 import type { DType } from '../../native';
 import type { ModuleContext } from '../../nn/module';
+import { AFFINE_ROTATIONS } from '../../ops';
 import { hostArray } from '../../tensor';
 import type { AffineGrid } from './affine';
 import { channelGrid } from './input-design';
@@ -24,6 +25,8 @@ export interface LoadedInput {
   readonly grids?: readonly AffineGrid[] | undefined;
   /** f32[2, K]: their scales, then zero points, by place. */
   readonly grid?: Float32Array | undefined;
+  /** Width of the blocks of channels that are rotated before they are quantized. */
+  readonly rotation?: number | undefined;
 }
 
 /**
@@ -45,7 +48,10 @@ export function describeInput(
   return { name, inFeatures, reordered, clusters };
 }
 
-/** @throws CheckpointError for an order that is none, and for clusters that do not add up */
+/**
+ * @throws CheckpointError for an order that is none, clusters that do not add up, and a rotation that
+ * does not divide the channels
+ */
 export async function loadInput(
   context: ModuleContext,
   { name, inFeatures, reordered, clusters }: StoredInput,
@@ -71,7 +77,24 @@ export async function loadInput(
     scale: scales[c] as number,
     zero: zeros[c] as number,
   }));
-  return { order, sizes, grids, grid: channelGrid({ sizes, grids }) };
+  const rotation = await readRotation(context, { name, inFeatures, reordered });
+  return { order, sizes, grids, grid: channelGrid({ sizes, grids }), rotation };
+}
+
+async function readRotation(
+  context: ModuleContext,
+  { name, inFeatures, reordered }: Pick<StoredInput, 'name' | 'inFeatures' | 'reordered'>,
+): Promise<number | undefined> {
+  const tensor = `${name}.input_rotation`;
+  if (!context.source.has(tensor)) return undefined;
+  expect(context, tensor, 'i32', 1);
+  const [width] = (await read(context, tensor)) as Int32Array;
+  const fits = AFFINE_ROTATIONS.some((known) => known === width && inFeatures % known === 0);
+  if (fits && !reordered) return width;
+  throw new CheckpointError(
+    `${tensor} is ${width}: it must be one of ${AFFINE_ROTATIONS.join(', ')} that divides the ` +
+      `${inFeatures} inputs, of a layer without input_order; the file is damaged, fetch it again`,
+  );
 }
 
 /**

@@ -28,6 +28,7 @@ test.each<[object, RegExp]>([
   [{ metric: 'max' }, /metric/],
   [{ damp: 2 }, /damp/],
   [{ equalize: 1 }, /equalize/],
+  [{ rotate: 'always' }, /rotate/],
   [{ bits: 4 }, /bits/],
 ])('%o is refused', (options, message) => {
   const make = () => new RptqConfig(options as RptqOptions);

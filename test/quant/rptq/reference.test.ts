@@ -32,6 +32,7 @@ const PAPER: RptqOptions = {
   cacheClusters: 4,
   keyFeedback: false,
   equalize: false,
+  rotate: false,
 };
 
 async function make(

@@ -36,9 +36,10 @@ interface Change {
   quantization?: Record<string, unknown>;
   /** New contents, or undefined to leave the tensor out. */
   tensors?: Record<string, ((tensor: RawTensor) => RawTensor) | undefined>;
+  added?: Record<string, RawTensor>;
 }
 
-async function changed({ quantization = {}, tensors = {} }: Change): Promise<string> {
+async function changed({ quantization = {}, tensors = {}, added = {} }: Change): Promise<string> {
   const folder = folders.path();
   const own = made.config.quantization_config as object;
   const config = { ...made.config, quantization_config: { ...own, ...quantization } };
@@ -47,7 +48,8 @@ async function changed({ quantization = {}, tensors = {} }: Change): Promise<str
     const change = tensors[name];
     return change ? [sourceOf(name, change(tensor))] : [];
   });
-  await writeFolder(folder, config, kept);
+  const more = Object.entries(added).map(([name, tensor]) => sourceOf(name, tensor));
+  await writeFolder(folder, config, [...kept, ...more]);
   return folder;
 }
 
@@ -62,13 +64,18 @@ const shortened = ({ dtype, bytes }: RawTensor): RawTensor => {
   const shorter = bytes.slice(0, bytes.length - 4);
   return { dtype, shape: [shorter.length / 4], bytes: shorter };
 };
+const ints = (...list: number[]): RawTensor => ({
+  dtype: 'I32',
+  shape: [list.length],
+  bytes: new Uint8Array(Int32Array.from(list).buffer),
+});
 const BITS = { weights: 4, norm: 8, query: 8, cache: 8, inner: 8 };
 
 test.each<[string, Change, RegExp]>([
   [
     'another version',
-    { quantization: { version: 2 } },
-    /version 2 of the RPTQ layout; supported: 1/,
+    { quantization: { version: 3 } },
+    /version 3 of the RPTQ layout; supported: 1, 2\./,
   ],
   ['no version', { quantization: { version: undefined } }, /version undefined/],
   ['other bits', { quantization: { bits: { ...BITS, cache: 5 } } }, /configuration.*wrong.*cache/],
@@ -122,6 +129,21 @@ test.each<[string, Change, RegExp]>([
     'a scale of 0',
     { tensors: { [`${DOWN}.input_scales`]: floats((scales) => scales.fill(0, 1, 2)) } },
     /down_proj\.input_scales holds a scale that is not positive/,
+  ],
+  [
+    'a rotation in blocks that do not divide the channels',
+    { added: { [`${DOWN}.input_rotation`]: ints(64) } },
+    /down_proj\.input_rotation is 64.*divides the 96 inputs/,
+  ],
+  [
+    'a rotation of two widths',
+    { added: { [`${DOWN}.input_rotation`]: ints(32, 32) } },
+    /down_proj\.input_rotation is i32\[2\].*i32\[1\]/,
+  ],
+  [
+    'a rotation of what a norm reorders',
+    { added: { [`${Q}.input_rotation`]: ints(32) } },
+    /q_proj\.input_rotation is 32.*without input_order/,
   ],
   [
     'scales that are no groups',

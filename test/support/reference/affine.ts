@@ -5,7 +5,7 @@ import { planeShift } from './gptq';
 import { given, type Inputs, type Reference, rowOf, sizeOf } from './types';
 
 // Jest looks globals up through its sandbox, which is slow in a loop.
-const { abs, exp, floor, fround, max, min } = Math;
+const { abs, exp, floor, fround, max, min, sqrt } = Math;
 
 /**
  * The code of a value, as far as fp32 arithmetic before it leaves no doubt: a case whose values come
@@ -54,7 +54,20 @@ export const normQuantize: Reference = (inputs, { centered, eps = 0, bits = 16 }
   return { ...(residual && { residual }), out: written(normed, inputs, bits, 2e-6) };
 };
 
-export const affineQuantize: Reference = (inputs, { activation, bits = 8 }) => {
+/** Blocks of `width` neighbours times Hadamard's matrix over the square root of width, in fp32. */
+function rotated(row: Float64Array, width: number): Float64Array {
+  let now = row;
+  for (let half = 1; half < width; half *= 2) {
+    const before = now;
+    now = before.map((v, i) => {
+      const other = before[i ^ half] as number;
+      return fround(i & half ? other - v : v + other);
+    });
+  }
+  return now.map((v) => fround(v * fround(1 / sqrt(width))));
+}
+
+export const affineQuantize: Reference = (inputs, { activation, bits = 8, rotation }) => {
   const { up } = inputs;
   const x = rowsOf(given(inputs, 'x'));
   const gate = (v: number): number => {
@@ -64,8 +77,11 @@ export const affineQuantize: Reference = (inputs, { activation, bits = 8 }) => {
   const values = up
     ? x.map((row, m) => row.map((v, k) => fround(gate(v) * (rowOf(up, m)[k] as number))))
     : x;
-  // Without an exponential the arithmetic is the same everywhere, and ties are no doubt.
-  return { codes: written(values, inputs, bits, activation === 1 ? 1e-6 : 0) };
+  const rows = rotation ? values.map((row) => rotated(row, rotation)) : values;
+  // Without an exponential the arithmetic is the same everywhere, and ties are no doubt. A rotation
+  // adds the errors of large values to small ones.
+  const doubt = rotation ? 1e-5 : 1e-6;
+  return { codes: written(rows, inputs, bits, activation === 1 ? doubt : 0) };
 };
 
 /** Where affine_codes.h puts the field of a position: its byte in a row, and its lowest bit there. */

@@ -22,6 +22,24 @@ export function fakeQuantize(x: Matrix, { scales, zeros }: ChannelGrids, bits: n
   );
 }
 
+/** Blocks of `width` columns times Hadamard's matrix (-1)^(bits that i and j share) / sqrt(width). */
+export function rotate(x: Matrix, width: number): Matrix {
+  const sign = (i: number, j: number): number => {
+    let shared = i & j;
+    let odd = 1;
+    for (; shared > 0; shared >>= 1) if (shared & 1) odd = -odd;
+    return odd;
+  };
+  return x.map((row) =>
+    row.map((_, k) => {
+      const first = k - (k % width);
+      let sum = 0;
+      for (let i = 0; i < width; i++) sum += sign(k - first, i) * (row[first + i] as number);
+      return sum / Math.sqrt(width);
+    }),
+  );
+}
+
 /**
  * Keys whose channels are rounded in groups, each of which makes up for the errors of those before it
  * in its head: feedback[h, j, i] of an error of channel j for channel i.
@@ -97,7 +115,10 @@ export class FakeQuantized {
       input: ([name], x) => {
         const grids = this.inputs.get(name as string);
         const isNormed = this.#stored.has(`${name}.input_order`);
-        return grids ? fakeQuantize(x, grids, isNormed ? widths.norm : widths.inner) : x;
+        const width = this.#list(`${name}.input_rotation`)?.[0];
+        // Weights are those of the rotated input.
+        const read = width ? rotate(x, width) : x;
+        return grids ? fakeQuantize(read, grids, isNormed ? widths.norm : widths.inner) : x;
       },
       attention: (layer, kind, x) => {
         const grids = this.cache.get(`${layer} ${kind}`);
