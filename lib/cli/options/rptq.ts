@@ -59,7 +59,7 @@ export function addRptqOptions(command: Command): Command {
     .option('--no-equalize', 'their gains as they are')
     .option(
       '--rotate',
-      'inputs of fc2 or down of 4 bits are rotated where that lowers their error (default)',
+      'inputs of 4 bits of o_proj and fc2 or down are rotated where that lowers their error (default)',
     )
     .option('--no-rotate', 'inputs as they are')
     .option('--key-feedback', 'keys of few bits are rounded so that errors cancel (default)')

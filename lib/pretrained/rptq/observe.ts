@@ -10,7 +10,7 @@ import { QueryMoments } from '../query-moments';
 
 /**
  * Watches what goes through a loaded layer of the original model for every calibration window.
- * @param rotates whether the last projection's input is to be seen rotated, too
+ * @param rotates whether inputs of the output projection and the last are to be seen rotated, too
  */
 export async function observeLayer(
   calibration: Calibration,
@@ -22,7 +22,7 @@ export async function observeLayer(
 ): Promise<LayerObservations> {
   const groups = calibration.groups(model, layer);
   const inputs = new Map<string, Observed>();
-  let rotated: RotatedInput | undefined;
+  const rotated = new Map<string, RotatedInput>();
   const query = new Observed(heads * headDim);
   const key = new Observed(kvHeads * headDim);
   const value = new Observed(kvHeads * headDim);
@@ -37,10 +37,11 @@ export async function observeLayer(
       inputs.set(name, seen);
       const rows = floatRows(x);
       seen.add(rows);
-      if (rotates && name === points.down) {
-        rotated ??= { observed: new Observed(seen.channels), width: rotationWidth(seen.channels) };
-        rotated.observed.add(rotateBlocks(rows.slice(), rotated.width));
-      }
+      if (!rotates || (name !== points.output && name !== points.down)) return;
+      const width = rotationWidth(seen.channels);
+      const other = rotated.get(name) ?? { observed: new Observed(seen.channels), width };
+      rotated.set(name, other);
+      other.observed.add(rotateBlocks(rows.slice(), width));
     },
     (q, cache) => {
       const tokens = q.shape[0] as number;
@@ -51,12 +52,15 @@ export async function observeLayer(
     },
   );
   const of = (name: string): Observed => inputs.get(name) as Observed;
+  const rotatedOf = (name: string): RotatedInput => rotated.get(name) as RotatedInput;
   return {
     attention: of(points.query),
     output: of(points.output),
     inner: of(points.inner[0] as string),
     down: of(points.down),
-    rotated,
+    rotated: rotates
+      ? { output: rotatedOf(points.output), down: rotatedOf(points.down) }
+      : undefined,
     query,
     key,
     value,

@@ -64,9 +64,9 @@ export class RptqConfig {
    */
   readonly equalize: boolean;
   /**
-   * Whether inputs of fc2 or down of 4 bits are rotated in blocks before they are quantized
-   * (`affineQuantize`), in layers where that lowers their error, which the paper does not have; default
-   * true.
+   * Whether inputs of 4 bits of the output projection and of fc2 or down are rotated in blocks before they
+   * are quantized (`affineQuantize`), in layers where that lowers their error, which the paper does not
+   * have; default true.
    */
   readonly rotate: boolean;
   /** Each part of a block is calibrated with the parts before it quantized. */

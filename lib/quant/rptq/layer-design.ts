@@ -2,12 +2,12 @@ import type { CacheGrids } from '../../nn/causal-lm';
 import { type ClusterPlan, clusterPlan } from './cluster-plan';
 import type { RptqConfig } from './config';
 import { equalizingDivisors } from './equalization';
-import { designDivided, designHeads, designInput, type InputDesign } from './input-design';
+import { designDivided, designInput, type InputDesign } from './input-design';
 import { fedKeyGrid } from './key-grids';
 import { kvGrid } from './kv-grids';
 import type { HeadShape, LayerPoints } from './layer-points';
 import type { Observed } from './observed';
-import { designRotated, type RotatedInput } from './rotated-input';
+import { designRotated, designRotatedHeads, type RotatedInput } from './rotated-input';
 
 /** What calibration saw of a decoder layer. */
 export interface LayerObservations {
@@ -16,8 +16,8 @@ export interface LayerObservations {
   readonly output: Observed;
   readonly inner: Observed;
   readonly down: Observed;
-  /** The last one rotated, where it may be. */
-  readonly rotated?: RotatedInput | undefined;
+  /** Those of the output projection and the last rotated, where they may be. */
+  readonly rotated?: { readonly output: RotatedInput; readonly down: RotatedInput } | undefined;
   /** As attention reads them: after their rotation. */
   readonly query: Observed;
   readonly key: Observed;
@@ -88,12 +88,12 @@ export function designLayer(
   };
   const attention = normDesign(seen.attention, points.norms.attention);
   const inner = normDesign(seen.inner, points.norms.inner);
-  const output = designHeads(seen.output, shape.kvHeads, {
+  const output = designRotatedHeads(seen.output, shape.kvHeads, seen.rotated?.output, {
     plan: plans.output,
     bits: widths.inner,
     metric,
   });
-  const down = designRotated(seen.down, seen.rotated, {
+  const down = designRotated(seen.down, seen.rotated?.down, {
     plan: plans.down,
     bits: widths.inner,
     metric,

@@ -1,5 +1,11 @@
 import { type AffineGrid, dequantize, quantize } from './affine';
-import { channelGrid, designInput, type InputDesign, type InputOptions } from './input-design';
+import {
+  channelGrid,
+  designHeads,
+  designInput,
+  type InputDesign,
+  type InputOptions,
+} from './input-design';
 import type { Observed } from './observed';
 
 /** An input, and the same input with blocks of its channels rotated. */
@@ -20,12 +26,34 @@ export function designRotated(
   options: InputOptions,
 ): InputDesign {
   const plain = designInput(observed, options);
-  if (!rotated) return plain;
-  const clustered = designInput(rotated.observed, options);
-  const { bits } = options;
-  const isBetter =
-    squaredError(rotated.observed, clustered, bits) < squaredError(observed, plain, bits);
-  return isBetter ? { ...inPlace(clustered), rotation: rotated.width } : plain;
+  const other = rotated && designInput(rotated.observed, options);
+  return betterOf({ observed, design: plain }, rotated, other, options.bits);
+}
+
+/** The same for R3, with clusters within each head. */
+export function designRotatedHeads(
+  observed: Observed,
+  kvHeads: number,
+  rotated: RotatedInput | undefined,
+  options: InputOptions,
+): InputDesign & { readonly valueOrder: Int32Array } {
+  const plain = designHeads(observed, kvHeads, options);
+  const other = rotated && designHeads(rotated.observed, kvHeads, options);
+  const better = betterOf({ observed, design: plain }, rotated, other, options.bits);
+  const { valueOrder } = plain;
+  return better === plain ? plain : { ...better, valueOrder: Int32Array.from(valueOrder.keys()) };
+}
+
+function betterOf(
+  plain: { observed: Observed; design: InputDesign },
+  rotated: RotatedInput | undefined,
+  design: InputDesign | undefined,
+  bits: number,
+): InputDesign {
+  if (!rotated || !design) return plain.design;
+  const error = squaredError(rotated.observed, design, bits);
+  if (error >= squaredError(plain.observed, plain.design, bits)) return plain.design;
+  return { ...inPlace(design), rotation: rotated.width };
 }
 
 /** The same grids for channels that stay where they are. */

@@ -4,7 +4,7 @@ import type { RptqConfig } from './config';
 /** Inputs of more bits lose too little for it. */
 const MOST_BITS = 4;
 
-/** Whether inputs of fc2 or down are rotated where that is better. */
+/** Whether inputs of the output projection and of fc2 or down are rotated where that is better. */
 export function mayRotate({ rotate, widths }: RptqConfig): boolean {
   return rotate && widths.inner <= MOST_BITS;
 }

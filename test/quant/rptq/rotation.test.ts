@@ -6,7 +6,7 @@ import { rptqDiskConfig } from '../../../lib/quant/rptq/checkpoint-config';
 import { clusterPlan } from '../../../lib/quant/rptq/cluster-plan';
 import { channelGrid, type InputDesign } from '../../../lib/quant/rptq/input-design';
 import { Observed } from '../../../lib/quant/rptq/observed';
-import { designRotated } from '../../../lib/quant/rptq/rotated-input';
+import { designRotated, designRotatedHeads } from '../../../lib/quant/rptq/rotated-input';
 import { rotateBlocks, rotationWidth } from '../../../lib/quant/rptq/rotation';
 import { Folders } from '../../support/checkpoints';
 import { readTensors } from '../../support/golden';
@@ -91,6 +91,39 @@ describe('an input of 4 bits', () => {
   });
 });
 
+describe('what attention makes, of 4 heads that share 2 of values', () => {
+  const [width, kvHeads] = [64, 2];
+  const channels = 4 * width;
+
+  test.each([
+    [
+      'few large channels, other ones in each token',
+      (row: number, k: number) => (row * 7 + k) % 64 === 0,
+      true,
+    ],
+    ['always the same large channels', (_: number, k: number) => k % 64 < 4, false],
+  ] as const)('%s: values keep their order where it is rotated', (_, isLarge, isRotated) => {
+    const next = gaussian(4);
+    const [observed, rotated] = [new Observed(channels), new Observed(channels)];
+    const rows = Float32Array.from(
+      { length: 150 * channels },
+      (_, i) => next() * (isLarge(Math.floor(i / channels), i % channels) ? 30 : 1),
+    );
+    observed.add(rows);
+    rotated.add(rotateBlocks(rows.slice(), channels));
+    const plan = clusterPlan(channels, width, new RptqConfig());
+    const options = { plan, bits: 4 };
+    const other = { observed: rotated, width: channels };
+    const { rotation, order, valueOrder } = designRotatedHeads(observed, kvHeads, other, options);
+    const plain = designRotatedHeads(observed, kvHeads, undefined, options);
+    const places = (count: number): number[] => [...Array(count).keys()];
+    expect(rotation).toBe(isRotated ? channels : undefined);
+    expect([...order]).toEqual(isRotated ? places(channels) : [...plain.order]);
+    expect([...valueOrder]).toEqual(isRotated ? places(kvHeads * width) : [...plain.valueOrder]);
+    expect([...plain.order]).not.toEqual(places(channels));
+  });
+});
+
 test('only checkpoints that may have rotated inputs are of the second version', () => {
   const versions = (options: RptqOptions) => rptqDiskConfig(new RptqConfig(options)).version;
   expect(versions({ config: 'W4A4' })).toBe(2);
@@ -104,7 +137,7 @@ test.each([
   [{ config: 'W4A4' }, true],
   [{ config: 'W4A4', rotate: false }, false],
   [{ config: 'W4A8' }, false],
-] as const)('%o: whether inputs of down are rotated: %s', async (options, isRotated) => {
+] as const)('%o: whether inputs are rotated: %s', async (options, isRotated) => {
   const [original, out] = [folders.path(), folders.path()];
   await writeSmallModel(original, 'llama');
   await quantize(
@@ -117,8 +150,8 @@ test.each([
   // In which layers depends on their errors.
   expect(rotations.length > 0).toBe(isRotated);
   for (const [name, { bytes }] of rotations) {
-    expect(name).toMatch(/mlp\.down_proj\.input_rotation$/);
-    expect([...new Int32Array(bytes.buffer)]).toEqual([32]);
+    expect(name).toMatch(/(o|down)_proj\.input_rotation$/);
+    expect([...new Int32Array(bytes.buffer)]).toEqual([/down/.test(name) ? 32 : 128]);
   }
   const { quantization_config: written } = JSON.parse(
     readFileSync(join(out, 'config.json'), 'utf8'),
