@@ -10,8 +10,10 @@ namespace fewbit::cuda::gptq {
 
 namespace {
 
-// Beyond this x and the grids of a tile take most of half a multiprocessor's memory.
-constexpr int64_t kLongRow = 16384;
+// Beyond this x and the grids of a tile would take too much of half a multiprocessor's memory.
+constexpr int64_t kLongRow = 8192;
+// Beyond this there is no room for enough codes of 4 bits under way: other kernels are as fast.
+constexpr int64_t kLongestRowOfFourBits = 16384;
 
 constexpr int64_t kFullSharedBytes = 224 * 1024;
 // Two blocks of this size fit a multiprocessor.
@@ -44,7 +46,7 @@ Layout layout_of(const LinearGptq& linear, int64_t stages) {
                 pieces = divide_up(w.positions, kBulkPiece);
   const int64_t slots = divide_up(stages - 1, slices) + 1;
   const int64_t scales = kBulkTile * w.groups * 2, zeros = kBulkTile * w.groups;
-  const int64_t grids = pieces * kGridStride * 4;
+  const int64_t grids = slices * BulkSlice<2, Warps>::kPieces * kGridStride * 4;
   const int64_t sums = Warps * kBulkTile * 4;
   Layout layout;
   layout.plan.stages = static_cast<int>(stages);
@@ -55,7 +57,7 @@ Layout layout_of(const LinearGptq& linear, int64_t stages) {
   layout.plan.slices = static_cast<int>(slices);
   layout.bytes = 1024 + static_cast<int64_t>(sizeof(BulkShared)) +
                  stages * stage_bytes<Warps>(w.bits) + slots * (scales + zeros + grids + sums) +
-                 pieces * (kBulkPiece * 2 + 4);
+                 slices * Warps * static_cast<int64_t>(kLimbWords * 4 + 4 * sizeof(LimbColumns));
   return layout;
 }
 
@@ -115,8 +117,7 @@ void launch_for_length(const LinearGptq& linear, Context& context) {
 bool bulk_fits(const LinearGptq& linear, const Context& context) {
   const Weight& w = linear.weight;
   const bool aligned = is_aligned(w.scales) && is_aligned(w.zeros) && linear.depth % 8 == 0;
-  // Long rows of 4 bits go as fast with the stream kernel.
-  const bool faster = w.bits < 4 || (w.bits == 4 && !is_long(linear));
+  const bool faster = w.bits < 4 || (w.bits == 4 && w.positions <= kLongestRowOfFourBits);
   return context.properties.major >= 9 && faster && linear.rows == 1 && bulk_copies_fit(w) &&
          aligned &&
          (is_long(linear) ? stages_of<kManyWarps>(linear, context)

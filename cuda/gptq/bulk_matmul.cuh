@@ -7,14 +7,15 @@
 // products. Two more warps serve them: one fills the stages; the other makes scales and zero points
 // ready, adds up what the warps found of a tile, in fixed order, and stores it.
 //
-// Sums of a piece are of codes times x; the scale follows in f32, after the zero point's share, which is
-// the sum of x over the piece. So groups must consist of whole pieces.
+// Sums of a piece are of codes times x, in integers (limbs.cuh); the scale follows in f32, after the zero
+// point's share, which is the sum of x over the piece. So groups must consist of whole pieces.
 #pragma once
 
 #include "../common/dependency.cuh"
 #include "../common/hopper.cuh"
 #include "../common/reduce.cuh"
 #include "bulk_stages.cuh"
+#include "limbs.cuh"
 
 namespace fewbit::cuda::gptq {
 
@@ -24,7 +25,6 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
     const LinearGptq p, const BulkPlan plan, const float to_group) {
 #if __CUDA_ARCH__ >= 900
   using Slice = BulkSlice<Bits, Warps>;
-  using Product = FieldProduct<T, Bits>;
   using namespace hopper;
   extern __shared__ unsigned char shared_bytes[];
   // In a way that leaves the compiler knowing what memory this is.
@@ -32,10 +32,10 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
   auto& shared = *reinterpret_cast<BulkShared*>(ring + plan.stages * Slice::kStageBytes);
   auto* scales = reinterpret_cast<unsigned char*>(&shared + 1);  // as in memory
   unsigned char* zeros = scales + plan.slots * plan.scales_bytes;
-  unsigned char* x = zeros + plan.slots * plan.zeros_bytes;
-  auto* x_sums = reinterpret_cast<float*>(x + plan.pieces * kBulkPiece * 2);  // of each piece
-  const int grid_count = plan.pieces * kGridStride;
-  auto* grids = reinterpret_cast<BulkGrid*>(x_sums + plan.pieces);         // [slots][pieces][rows]
+  auto* x = reinterpret_cast<uint32_t*>(zeros + plan.slots * plan.zeros_bytes);  // in limbs
+  const int pairs = plan.slices * Warps, grid_count = plan.slices * Slice::kPieces * kGridStride;
+  auto* columns = reinterpret_cast<LimbColumns*>(x + pairs * kLimbWords);  // [pairs][4]
+  auto* grids = reinterpret_cast<BulkGrid*>(columns + pairs * 4);          // [slots][pieces][rows]
   auto* sums = reinterpret_cast<float*>(grids + plan.slots * grid_count);  // [slots][warps][tile]
 
   const Weight& w = p.weight;
@@ -111,8 +111,10 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
       const auto* from = reinterpret_cast<const uint16_t*>(scales + slot * plan.scales_bytes);
       const unsigned char* from_zeros = zeros + slot * plan.zeros_bytes;
       // Lanes along a row's pieces: both the loads and the stores then use all banks.
-      for (int piece = lane; piece < plan.pieces; piece += 32) {
-        const int group = static_cast<int>((static_cast<float>(piece) + 0.5f) * to_group);
+      // A piece past the end of a row, of which x is zero, has another's.
+      for (int piece = lane; piece < plan.slices * Slice::kPieces; piece += 32) {
+        const int group =
+            static_cast<int>((static_cast<float>(min(piece, plan.pieces - 1)) + 0.5f) * to_group);
         uint16_t scale[kBulkTile];
         unsigned char zero[kBulkTile];
 #pragma unroll
@@ -123,8 +125,7 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
         BulkGrid* to = grids + slot * grid_count + piece * kGridStride;
 #pragma unroll
         for (int row = 0; row < kBulkTile; ++row) {
-          to[row] = BulkGrid{scale[row],
-                             __float2half_rn(static_cast<float>(zero[row]) + Product::kOffset)};
+          to[row] = BulkGrid{scale[row], static_cast<uint16_t>(zero[row] * 16)};
         }
       }
       arrive(shared.ready[slot]);
@@ -150,103 +151,103 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
     return;
   }
 
-  // The warp's own pieces of x in shared memory, in the order of the loads below: of a piece the first
-  // eight positions of each lane, then the next. And their sums. Half a warp takes a piece.
-  constexpr int kPieceUnits = kBulkPiece / 8;  // of 16 bytes
-  constexpr int kBatch = 4;                    // loads under way at a time
-  const int in_piece = lane % kPieceUnits;
+  // The warp's own pieces of x, into shared memory.
+  constexpr int kBatch = 4;  // slices whose loads are under way at a time
+  const int group = lane / 4, part = lane % 4, tile_row = tile_row_of(group);
+  const int weight = limb_weight(part);
   wait_for_predecessor();
-  for (int first = warp; first < plan.pieces; first += 2 * kBatch * Warps) {
-    const int own = first + lane / kPieceUnits * Warps;
-    Vector<T> values[kBatch];
+  for (int first = 0; first < plan.slices; first += kBatch) {
+    LimbValues values[kBatch];
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
-      const int unit = (own + 2 * i * Warps) * kPieceUnits + in_piece;
-      values[i] = Vector<T>{};
-      if (unit * 8 < p.depth) values[i] = load_vector(static_cast<const T*>(p.x) + unit * 8);
+      const int piece = (first + i) * Slice::kPieces + lane / 16 * Warps + warp;
+      const int at = piece * kBulkPiece + limb_position<Bits>(lane);
+      const auto load = [&](int position) {
+        return position < p.depth
+                   ? *reinterpret_cast<const uint2*>(static_cast<const T*>(p.x) + position)
+                   : uint2{0, 0};
+      };
+      values[i] = LimbValues{load(at), load(at + kFarValues<Bits>)};
     }
+    float units[kBatch];
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
-      float sum = 0;
-#pragma unroll
-      for (int j = 0; j < 8; ++j) sum += to_float(values[i].value[j]);
-#pragma unroll
-      for (int offset = kPieceUnits / 2; offset > 0; offset /= 2) {
-        sum += __shfl_xor_sync(kFullWarp, sum, offset);
+      if (first + i < plan.slices) {
+        units[i] =
+            put_limbs<T, Bits>(values[i], lane, x + ((first + i) * Warps + warp) * kLimbWords);
       }
-      const int piece = own + 2 * i * Warps;
-      if (piece < plan.pieces) {
-        // Four pairs of a chunk, to where the products take them from.
-        const auto* pairs = reinterpret_cast<const uint32_t*>(&values[i]);
-        auto* to = reinterpret_cast<uint32_t*>(x) + piece * kPieceUnits * 4 + in_piece / 4 * 4;
+    }
+    __syncwarp();
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          const int place = Product::place(in_piece % 4 * 4 + j);
-          to[place / 4 * 16 + place % 4] = pairs[j];
-        }
-        if (in_piece == 0) x_sums[piece] = sum / Product::kUnit;
+    for (int i = 0; i < kBatch; ++i) {
+      if (first + i < plan.slices) {
+        const int pair = (first + i) * Warps + warp;
+        const float unit = __shfl_sync(kFullWarp, units[i], part / 2 * 16);
+        const int sum =
+            sum_of_limbs(shared_address(x + pair * kLimbWords + limb_words(lane)), weight);
+        if (lane < 4) columns[pair * 4 + part] = LimbColumns{sum, part % 2 ? unit * 65536 : unit};
       }
     }
   }
   __syncwarp();
 
-  const int group = lane / 4, part = lane % 4, tile_row = tile_row_of(group);
   // Where the thread finds its first chunk in a stage, and its first x: kept, rather than computed for each
   // slice.
   uint32_t low_at =
       shared_address(ring) + chunk_offset<Slice, Slice::kWidth>(tile_row, warp * 4 + part);
   uint32_t high_at = shared_address(ring) + Slice::kLowBoxes * Slice::kBoxBytes +
                      chunk_offset<Slice, 1>(tile_row, warp * 4 + part);
-  uint32_t x_at = shared_address(x) + part * 16;
-  asm volatile("" : "+r"(low_at), "+r"(high_at), "+r"(x_at));
+  uint32_t x_at = shared_address(x + warp * kLimbWords + limb_words(lane));
+  uint32_t columns_at = shared_address(columns + warp * 4 + part);
+  asm volatile("" : "+r"(low_at), "+r"(high_at), "+r"(x_at), "+r"(columns_at));
+  const int own_grid = (part / 2 * Warps + warp) * kGridStride + tile_row;
   const bool is_bf16 = w.scales_dtype == DType::BF16;
   RingPosition stage, slot;
   for (int tile = 0; tile < own_tiles; ++tile) {
     float totals[2] = {};
     wait(shared.ready[slot.at], slot.phase);
-    const BulkGrid* own = grids + slot.at * grid_count + tile_row;
+    const BulkGrid* own = grids + slot.at * grid_count + own_grid;
     for (int slice = 0; slice < plan.slices; ++slice) {
       wait(shared.full[stage.at], stage.phase);
-      if (warp < plan.pieces) {
-        const uint32_t to_stage = stage.at * Slice::kStageBytes;
+      const uint32_t to_stage = stage.at * Slice::kStageBytes;
+      uint32_t limbs[8];
+      load_limbs(x_at + slice * (Warps * kLimbWords * 4), limbs);
+      LimbProduct products[kWarpPieces];
 #pragma unroll
-        for (int i = 0; i < kWarpPieces; ++i) {
-          constexpr uint32_t kEightRows = 8 * 128, kPieceBoxes = Warps * kBulkPiece / 8 / 128;
-          // A piece past the end of a row is computed with another's x, and left out.
-          const int piece = slice * Slice::kPieces + i * Warps + warp;
-          const int at = piece < plan.pieces ? piece : warp;
-          const uint32_t low =
-                             low_at + to_stage + i * kPieceBoxes * Slice::kWidth * Slice::kBoxBytes,
-                         high = high_at + to_stage + i * kPieceBoxes * Slice::kBoxBytes;
-          const Chunk<Bits> upper = staged_chunk<Slice, Bits>(low, high),
-                            lower = staged_chunk<Slice, Bits>(low + kEightRows, high + kEightRows);
-          uint32_t columns[1][kPairs];
-#pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            const uint4 four = load_shared_four(x_at + (at * kPieceUnits + j * 4) * 16);
-            columns[0][4 * j] = four.x;
-            columns[0][4 * j + 1] = four.y;
-            columns[0][4 * j + 2] = four.z;
-            columns[0][4 * j + 3] = four.w;
-          }
-          Product product;
-          product.add(upper, lower, columns);
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            const BulkGrid grid = own[at * kGridStride + half * 8];
-            const float sum = fmaf(-to_float(grid.zero), x_sums[at], product.sum(0, half * 2));
-            if (piece < plan.pieces) totals[half] = fmaf(grid.scale_of(is_bf16), sum, totals[half]);
-          }
-        }
+      for (int i = 0; i < kWarpPieces; ++i) {
+        constexpr uint32_t kEightRows = 8 * 128, kPieceBoxes = Warps * kBulkPiece / 8 / 128;
+        const uint32_t low = low_at + to_stage + i * kPieceBoxes * Slice::kWidth * Slice::kBoxBytes,
+                       high = high_at + to_stage + i * kPieceBoxes * Slice::kBoxBytes;
+        products[i].add(staged_chunk<Slice, Bits>(low, high),
+                        staged_chunk<Slice, Bits>(low + kEightRows, high + kEightRows), limbs);
       }
+      const LimbColumns own_columns =
+          load_limb_columns(columns_at + slice * (Warps * 4 * sizeof(LimbColumns)));
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const auto sum_of = [&](const LimbProduct& product) {
+          return both_columns(product.sum(2 * half), product.sum(2 * half + 1), weight);
+        };
+        const int codes = part < 2 ? sum_of(products[0]) : sum_of(products[1]);
+        const BulkGrid grid = own[half * 8];
+        const int sum = codes - grid.zero * own_columns.sum;
+        totals[half] =
+            fmaf(grid.scale_of(is_bf16) * own_columns.unit, static_cast<float>(sum), totals[half]);
+      }
+      own += Slice::kPieces * kGridStride;
       __syncwarp();
       if (lane == 0) arrive(shared.empty[stage.at]);
       stage.step(plan.stages);
     }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      totals[half] += __shfl_xor_sync(kFullWarp, totals[half], 1);
+      totals[half] += __shfl_xor_sync(kFullWarp, totals[half], 2);
+    }
     if (part == 0) {
       float* to = sums + (slot.at * Warps + warp) * kBulkTile + tile_row;
-      to[0] = totals[0] * Product::kUnit;
-      to[8] = totals[1] * Product::kUnit;
+      to[0] = totals[0];
+      to[8] = totals[1];
     }
     arrive(shared.done[slot.at]);
     slot.step(plan.slots);

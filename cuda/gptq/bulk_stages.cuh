@@ -45,10 +45,9 @@ struct BulkShared {
   uint64_t done[kMaxStages];  // and its sums
 };
 
-// A scale in its own type, and its zero point, with the offset of the codes, in f16, which holds it exactly.
+// A scale in its own type, and 16 times its zero point.
 struct alignas(4) BulkGrid {
-  uint16_t scale;
-  __half zero;
+  uint16_t scale, zero;
 
   __device__ __forceinline__ float scale_of(bool is_bf16) const {
     return is_bf16 ? __uint_as_float(uint32_t{scale} << 16) : __half2float(__ushort_as_half(scale));

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "../common/mma.cuh"
-#include "codes.cuh"
+#include "nibbles.cuh"
 
 namespace fewbit::cuda::gptq {
 
@@ -35,12 +35,15 @@ class FieldProduct {
 
   __device__ __forceinline__ void add(const Chunk<Bits>& upper, const Chunk<Bits>& lower,
                                       const uint32_t (&x)[BatchTiles][kPairs]) {
+    if constexpr (Bits == 3) {
+      uint32_t a[kNibbleWords], b[kNibbleWords];
+      nibble_words(upper, a);
+      nibble_words(lower, b);
 #pragma unroll
-    for (int i = 0; i < kWords; ++i) {
-      if constexpr (Bits == 3) {
-        add_word(even_codes(upper, i), even_codes(lower, i), x, 8 * i);
-        add_word(odd_codes(upper, i), odd_codes(lower, i), x, 8 * i + 4);
-      } else {
+      for (int i = 0; i < kNibbleWords; ++i) add_word(a[i], b[i], x, 4 * i);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kWords; ++i) {
         add_word(upper.words[i], lower.words[i], x, 16 / Bits * i);
       }
     }
@@ -97,16 +100,6 @@ class FieldProduct {
                          x[tile][first + 2 * i + 1]);
       }
     }
-  }
-
-  // Codes of 3 bits in fields of 4, of which the highest bit is anything: of every other pair of low
-  // word i.
-  __device__ __forceinline__ static uint32_t even_codes(const Chunk<Bits>& chunk, int i) {
-    return select_bits(0x33333333u, chunk.words[i], i == 0 ? chunk.high : chunk.high << 1);
-  }
-  __device__ __forceinline__ static uint32_t odd_codes(const Chunk<Bits>& chunk, int i) {
-    return select_bits(0x33333333u, chunk.words[i] >> 2,
-                       i == 0 ? chunk.high >> 1 : chunk.high << 2);
   }
 
   float sums_[BatchTiles][kSums][4] = {};

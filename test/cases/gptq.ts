@@ -1,5 +1,6 @@
 import {
   type CaseTensor,
+  type Fill,
   HALVES,
   input,
   integers,
@@ -87,19 +88,27 @@ interface LinearShape {
   wide?: boolean;
   /** Elements from one row of out to the next. */
   spacing?: number;
+  /** Values of x, and what the name says of them. */
+  x?: { fill: Fill; trait: string };
 }
 
 export function linearGptqCase(shape: LinearShape): OpCase {
-  const { bits, m, n, k, groupSize, order, bias, relu, wide, spacing } = shape;
+  const { bits, m, n, k, groupSize, order, bias, relu, wide, spacing, x } = shape;
   const positions = order?.length ?? k;
   const g = Math.ceil(positions / groupSize);
-  const traits = [order && 'ordered', bias && 'bias', relu && 'relu', spacing && 'spaced out'];
+  const traits = [
+    order && 'ordered',
+    bias && 'bias',
+    relu && 'relu',
+    spacing && 'spaced out',
+    x?.trait,
+  ];
   const sizes = `${bits} bits, ${m} x ${n} x ${k}, groups of ${groupSize}`;
   return {
     name: ['linear_gptq', sizes, ...traits.filter(Boolean)].join(', '),
     op: 'linear_gptq',
     tensors: {
-      x: input('hidden', [m, k], normal(k)),
+      x: input('hidden', [m, k], x?.fill ?? normal(k)),
       codes: input('u8', [n, planeBytes(positions, lowWidth(bits))], bytes(n + k)),
       high: bits === 3 ? input('u8', [n, planeBytes(positions, 1)], bytes(n)) : null,
       scales: input('weight', [n, g], normal(g, 0.1)),
@@ -151,6 +160,33 @@ const linear: OpCase[] = WIDTHS.flatMap((bits) => [
   linearGptqCase({ bits, m: 1, n: 48, k: 4480, groupSize: 128 }),
   linearGptqCase({ bits, m: 7, n: 48, k: 4480, groupSize: 128, wide: true }),
   linearGptqCase({ bits, m: 2, n: 32, k: 2240, groupSize: 2240, relu: true, spacing: 40 }),
+  // One row, of which a kernel of sm_90 makes fixed-point numbers: an outlier, the smallest numbers of f16
+  // and less, a value that is none.
+  linearGptqCase({
+    bits,
+    m: 1,
+    n: 48,
+    k: 2304,
+    groupSize: 128,
+    x: { fill: { ...normal(7), at: { 77: 400, 1500: -1 / 4096, 2303: -90 } }, trait: 'outliers' },
+  }),
+  linearGptqCase({
+    bits,
+    m: 1,
+    n: 32,
+    k: 256,
+    groupSize: 128,
+    wide: true,
+    x: { fill: normal(8, 1e-6), trait: 'tiny' },
+  }),
+  linearGptqCase({
+    bits,
+    m: 1,
+    n: 32,
+    k: 512,
+    groupSize: 128,
+    x: { fill: { ...normal(9), at: { 300: Number.NaN } }, trait: 'NaN' },
+  }),
 ]);
 
 /** Every number of rows that a kernel for few rows treats by itself. */
@@ -159,10 +195,13 @@ const fewRows: OpCase[] = Array.from({ length: 17 }, (_, i) =>
 );
 
 /**
- * What a kernel of sm_90 takes of several rows: only large weights, so these cases are for CUDA alone.
+ * What kernels of sm_90 take of one row and of several: large weights, so these cases are for CUDA alone.
  * Among them several tiles to a block, slices of K, a last piece that is not full.
  */
 export const largeGptqCases: readonly OpCase[] = [
+  linearGptqCase({ bits: 3, m: 1, n: 8480, k: 4224, groupSize: 128, relu: true }),
+  linearGptqCase({ bits: 4, m: 1, n: 48, k: 12832, groupSize: 128, bias: true }),
+  linearGptqCase({ bits: 2, m: 1, n: 2144, k: 12544, groupSize: 12544 }),
   linearGptqCase({ bits: 3, m: 16, n: 10560, k: 3072, groupSize: 1024, bias: true }),
   linearGptqCase({ bits: 4, m: 9, n: 9504, k: 6176, groupSize: 128, spacing: 9600 }),
   linearGptqCase({ bits: 2, m: 5, n: 19008, k: 3072, groupSize: 128, relu: true }),
