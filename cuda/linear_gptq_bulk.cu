@@ -10,8 +10,8 @@ namespace fewbit::cuda::gptq {
 
 namespace {
 
-// Beyond this x and the grids of a tile would take too much of half a multiprocessor's memory.
-constexpr int64_t kLongRow = 8192;
+// Beyond this x and the grids of a tile leave too little of half a multiprocessor's memory to codes.
+constexpr int64_t long_row(int bits) { return bits == 4 ? 8192 : 12288; }
 // Beyond this there is no room for enough codes of 4 bits under way: other kernels are as fast.
 constexpr int64_t kLongestRowOfFourBits = 16384;
 
@@ -25,7 +25,9 @@ constexpr int kWarps = 8, kManyWarps = 16;
 
 int64_t divide_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit; }
 
-bool is_long(const LinearGptq& linear) { return linear.weight.positions > kLongRow; }
+bool is_long(const LinearGptq& linear) {
+  return linear.weight.positions > long_row(linear.weight.bits);
+}
 
 template <int Warps>
 int64_t stage_bytes(int bits) {

@@ -169,23 +169,27 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
       };
       values[i] = LimbValues{load(at), load(at + kFarValues<Bits>)};
     }
-    float units[kBatch];
+    // Two slices at a time, of which one's latencies hide the other's.
 #pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      if (first + i < plan.slices) {
-        units[i] =
-            put_limbs<T, Bits>(values[i], lane, x + ((first + i) * Warps + warp) * kLimbWords);
-      }
-    }
-    __syncwarp();
+    for (int i = 0; i < kBatch; i += 2) {
+      if (first + i >= plan.slices) break;
+      const bool both = first + i + 1 < plan.slices;
+      uint32_t* to = x + ((first + i) * Warps + warp) * kLimbWords;
+      const float units[] = {
+          put_limbs<T, Bits>(values[i], lane, to, true),
+          put_limbs<T, Bits>(values[i + 1], lane, to + Warps * kLimbWords, both)};
+      __syncwarp();
+      // Twice the first if there is no second.
+      const uint32_t from = shared_address(to + limb_words(lane));
+      int sums[2];
+      sum_limbs(from, both ? from + Warps * kLimbWords * 4 : from, limb_weight(part), sums);
 #pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      if (first + i < plan.slices) {
-        const int pair = (first + i) * Warps + warp;
-        const float unit = __shfl_sync(kFullWarp, units[i], part / 2 * 16);
-        const int sum =
-            sum_of_limbs(shared_address(x + pair * kLimbWords + limb_words(lane)), weight);
-        if (lane < 4) columns[pair * 4 + part] = LimbColumns{sum, part % 2 ? unit * 65536 : unit};
+      for (int j = 0; j < 2; ++j) {
+        const float unit = __shfl_sync(kFullWarp, units[j], part / 2 * 16);
+        if (lane < 4 && (j == 0 || both)) {
+          columns[((first + i + j) * Warps + warp) * 4 + part] =
+              LimbColumns{sums[j], part % 2 ? unit * 65536 : unit};
+        }
       }
     }
   }

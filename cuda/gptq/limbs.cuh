@@ -99,9 +99,10 @@ __device__ __forceinline__ void limbs_of(uint32_t near, uint32_t far, float scal
 }
 
 // Writes the limbs of two pieces, of which each half of the warp has one, and returns a sixteenth of the
-// unit of each lane's piece: NaN where values are not finite.
+// unit of each lane's piece: NaN where values are not finite. Writes nothing unless they are kept.
 template <class T, int Bits>
-__device__ __forceinline__ float put_limbs(const LimbValues& values, int lane, uint32_t* to) {
+__device__ __forceinline__ float put_limbs(const LimbValues& values, int lane, uint32_t* to,
+                                           bool is_kept) {
   const uint32_t peak = peak_of(values);
   const auto bits = static_cast<uint16_t>(peak);
   const uint32_t exponent = __float_as_uint(to_float(reinterpret_cast<const T&>(bits))) >> 23;
@@ -114,6 +115,7 @@ __device__ __forceinline__ float put_limbs(const LimbValues& values, int lane, u
   to += unit / 2 * kHalfLimbWords + lane / 16 * kLimbs * 16 + part * 4;
 #pragma unroll
   for (int limb = 0; limb < kLimbs; ++limb) {
+    if (!is_kept) break;
     if constexpr (Bits == 4) {
       to[limb * 16 + unit % 2] = first[limb];
       to[limb * 16 + unit % 2 + 2] = second[limb];
@@ -149,17 +151,25 @@ __device__ __forceinline__ LimbColumns load_limb_columns(uint32_t address) {
   return {static_cast<int>(two.x), __uint_as_float(two.y)};
 }
 
-// The sum of all limbs of a lane's columns of a piece.
-__device__ __forceinline__ int sum_of_limbs(uint32_t address, int weight) {
-  uint32_t x[8];
-  load_limbs(address, x);
+// The sums of all limbs of a lane's columns, of the pieces at two addresses.
+__device__ __forceinline__ void sum_limbs(uint32_t first, uint32_t second, int weight,
+                                          int (&to)[2]) {
   constexpr uint32_t kOnes = 0x01010101;
-  int sums[4] = {};
+  uint32_t x[2][8];
+  load_limbs(first, x[0]);
+  load_limbs(second, x[1]);
+  int sums[2][2][4] = {};
 #pragma unroll
   for (int i = 0; i < 8; i += 2) {
-    Mma<uint8_t>::multiply(sums, kOnes, kOnes, kOnes, kOnes, x[i], x[i + 1]);
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      Mma<uint8_t>::multiply(sums[j][i / 4], kOnes, kOnes, kOnes, kOnes, x[j][i], x[j][i + 1]);
+    }
   }
-  return both_columns(sums[0], sums[1], weight);
+#pragma unroll
+  for (int j = 0; j < 2; ++j) {
+    to[j] = both_columns(sums[j][0][0] + sums[j][1][0], sums[j][0][1] + sums[j][1][1], weight);
+  }
 }
 
 }  // namespace fewbit::cuda::gptq
