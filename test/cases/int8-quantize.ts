@@ -115,6 +115,21 @@ export const int8QuantizeCases: readonly OpCase[] = [
       fill: { ...normal(9), at: spikes(4, 700, 4) },
       mode,
     }),
+    // On CUDA the blocks of many rows tell each other what they find: the same columns, a few that
+    // differ, more than fit a message; with one row each, or two.
+    ...[
+      { rows: 64, cols: 512, step: 256 },
+      { rows: 60, cols: 300, step: 97 },
+      { rows: 70, cols: 1000, step: 20 },
+      { rows: 300, cols: 200, step: 333 },
+    ].map(({ rows, cols, step }) =>
+      quantizeCase(`${rows} x ${cols}, every ${step}th an outlier`, {
+        rows,
+        cols,
+        fill: { ...normal(cols), at: spikes(rows, cols, step) },
+        mode,
+      }),
+    ),
   ]),
   quantizeCase('NaN and infinities', {
     rows: 3,
