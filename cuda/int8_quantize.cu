@@ -53,7 +53,7 @@ template <class T, bool Vectors>
 void quantize_one_row(const Quantize& q, Context& context) {
   Launch config;
   config.name = "int8_quantize";
-  // As row_matmul and bulk_matmul have it, one of which comes next.
+  // As bulk_matmul has it, which comes next.
   check(cudaFuncSetAttribute(int8::quantize_row<T, Vectors>,
                              cudaFuncAttributePreferredSharedMemoryCarveout,
                              cudaSharedmemCarveoutMaxShared),

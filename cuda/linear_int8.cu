@@ -18,7 +18,7 @@ using namespace ops::linear_int8;
 // Which kernel computes a product follows from its shape and the device alone: kernels differ in the
 // last bit of the outlier part, and a call must give the same result eagerly and in a graph. Only
 // the fused kernel's tile shape, which changes no bit, is chosen by timing.
-enum class Way { Gemv, Row, Bulk, Streaming, Fused, Library };
+enum class Way { Gemv, Bulk, Streaming, Fused, Library };
 constexpr int64_t kMaxStreamRows = 16;
 constexpr int64_t kMaxStreamRowsUnfused = 64;  // then a library product with an epilogue is faster
 // Without bulk copies, and with weights so large that little is left to hide, one row goes fastest by
@@ -87,7 +87,6 @@ int64_t chunk_rows(int64_t rows, int64_t weight_rows) {
 
 Way way_of(int64_t rows, int64_t weight_rows, int64_t depth, const Context& context) {
   const int64_t weight_bytes = weight_rows * depth;
-  if (int8::row_fits(rows, weight_bytes, context)) return Way::Row;
   if (int8::bulk_fits(rows, context)) return Way::Bulk;
   if (rows == 1 && weight_bytes >= kGemvBytes && depth >= kGemvDepth) return Way::Gemv;
   if (rows <= kMaxStreamRows) return Way::Streaming;
@@ -178,8 +177,6 @@ void run(const OpCall& call, Context& context) {
   switch (way_of(p, context)) {
     case Way::Gemv:
       return int8::multiply_by_gemv(p, context);
-    case Way::Row:
-      return int8::multiply_row(p, context);
     case Way::Bulk:
       return int8::multiply_bulk(p, context);
     case Way::Fused:

@@ -22,28 +22,30 @@ int tile_of(int64_t rows) {
   return static_cast<int>(std::min(tile, (rows + 7) / 8 * 8));
 }
 
-template <int BatchTiles>
+template <int Rows>
 void launch_bulk(const Product& product, Context& context) {
-  using Shape = BulkShape<BatchTiles>;
+  using Shape = BulkShape<Rows>;
   constexpr int64_t kLeastColumns = 8;  // of a block
   const int64_t blocks = std::min<int64_t>(context.properties.multiProcessorCount,
                                            (product.columns + kLeastColumns - 1) / kLeastColumns);
   BulkPlan plan{};
   plan.tile = tile_of((product.columns + blocks - 1) / blocks);
+  const int64_t tiles = ((product.columns + blocks - 1) / blocks + plan.tile - 1) / plan.tile;
+  const int64_t slices = (product.depth + kSliceBytes - 1) / kSliceBytes;
   plan.stages = std::min(kMaxBulkStages, kRingBytes / Shape::stage_bytes(plan.tile));
+  plan.stages = static_cast<int>(std::min<int64_t>(plan.stages, tiles * slices));
   // Without it, and the same of int8_quantize for one row, a multiprocessor divides its memory anew
   // from kernel to kernel, for which it has to be empty.
-  check(
-      cudaFuncSetAttribute(bulk_matmul<BatchTiles>, cudaFuncAttributePreferredSharedMemoryCarveout,
-                           cudaSharedmemCarveoutMaxShared),
-      "linear_int8");
+  check(cudaFuncSetAttribute(bulk_matmul<Rows>, cudaFuncAttributePreferredSharedMemoryCarveout,
+                             cudaSharedmemCarveoutMaxShared),
+        "linear_int8");
   Launch config;
   config.name = "linear_int8";
   config.grid = dim3(static_cast<unsigned>(blocks));
   config.block = dim3(Shape::kThreads);
   config.shared_bytes = Shape::shared_bytes(plan);
   config.overlap = true;
-  launch(config, context, bulk_matmul<BatchTiles>,
+  launch(config, context, bulk_matmul<Rows>,
          byte_matrix_map(product.weight, product.weight_rows, product.depth, plan.tile),
          byte_matrix_map(product.codes, product.rows, product.depth, Shape::kRows), product, plan);
 }
@@ -55,7 +57,8 @@ bool bulk_fits(int64_t rows, const Context& context) {
 }
 
 void multiply_bulk(const Product& product, Context& context) {
-  product.rows <= 8 ? launch_bulk<1>(product, context) : launch_bulk<2>(product, context);
+  if (product.rows == 1) return launch_bulk<1>(product, context);
+  product.rows <= 8 ? launch_bulk<8>(product, context) : launch_bulk<16>(product, context);
 }
 
 }  // namespace fewbit::cuda::int8

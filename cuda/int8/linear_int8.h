@@ -16,10 +16,6 @@ void multiply_by_gemv(const Product& product, Context& context);
 bool bulk_fits(int64_t rows, const Context& context);
 void multiply_bulk(const Product& product, Context& context);
 
-// linear_int8_row.cu: for compute capability 9.0, one row and a weight that is not large.
-bool row_fits(int64_t rows, int64_t weight_bytes, const Context& context);
-void multiply_row(const Product& product, Context& context);
-
 // linear_int8_stream.cu: for a few rows where bulk_fits does not hold; right for any number on any
 // device.
 void multiply_streaming(const Product& product, Context& context);

@@ -155,6 +155,13 @@ const products: OpCase[] = [
   linearInt8Case({ m: 3, n: 2400, k: 1300, outliers: range(20, 60), bias: true, kept: [60] }),
   linearInt8Case({ m: 1, n: 9100, k: 300, outliers: range(6, 48), kept: [48] }),
   linearInt8Case({ m: 11, n: 4500, k: 1300, outliers: range(20, 60), bias: true, kept: [60] }),
+  // As many outliers as its blocks pick out of the weights on their way, and more.
+  linearInt8Case({ m: 1, n: 9100, k: 1300, outliers: range(64, 20), bias: true }),
+  linearInt8Case({ m: 1, n: 4500, k: 2100, outliers: range(70, 30), mode: 1 }),
+  linearInt8Case({ m: 1, n: 4500, k: 2100, outliers: range(70, 30), kept: range(35, 60) }),
+  linearInt8Case({ m: 6, n: 4500, k: 2100, outliers: range(65, 1), kept: range(17, 2) }),
+  linearInt8Case({ m: 13, n: 4500, k: 2100, outliers: range(64, 32), kept: range(16, 64) }),
+  linearInt8Case({ m: 16, n: 40, k: 1040, outliers: range(65, 16), mode: 1, bias: true }),
   linearInt8Case({ m: 17, n: 64, k: 1024, outliers: range(6, 150), bias: true }),
   // So many rows that outliers are packed first, unless they are few or very many.
   linearInt8Case({ m: 520, n: 41, k: 300, outliers: range(16, 9), kept: [9, 18] }),
