@@ -1,5 +1,6 @@
 // linear_gptq on sm_90a: the tile shapes of fused_matmul, and which of them fits a product.
 #include <algorithm>
+#include <iterator>
 #include <vector>
 
 #include "common/launch.h"
@@ -11,57 +12,68 @@ namespace fewbit::cuda::gptq {
 
 namespace {
 
-// Some of a product's tiles of 128 outputs, and how blocks share their work.
+// What a block computes of a product: 64 outputs for each of its consumer warpgroups, by rows of x.
+struct FusedTile {
+  int batch_rows, warpgroups;
+
+  int columns() const { return warpgroups * 64; }
+  bool operator==(const FusedTile&) const = default;
+};
+
+// Some of a product's outputs, and how blocks share their work.
 struct FusedPart {
-  int first_tile, tiles;
-  int batch_rows;  // rows of x per block: 16, 32, 64, 128 or 256
-  int split;       // blocks that share a tile, each with a part of K: a power of two
+  int first_column, columns;
+  FusedTile tile;
+  int split;  // blocks that share a tile, each with a part of K: a power of two
 };
 
 bool groups_are_tiles(const Weight& w) { return w.groups == 1 || w.group_size % kTileDepth == 0; }
 
 int divide_up(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
 
-template <class T, int Bits, int BatchRows>
+int column_tiles(const FusedPart& part) { return divide_up(part.columns, part.tile.columns()); }
+
+template <class T, int Bits, int BatchRows, int Warpgroups>
 void launch_fused(const LinearGptq& linear, const FusedPart& part, Context& context) {
-  using Shape = FusedShape<Bits, BatchRows>;
+  using Shape = FusedShape<Bits, BatchRows, Warpgroups>;
   const Weight& w = linear.weight;
-  const FusedGrid grid{part.first_tile, part.tiles, divide_up(w.positions, kTileDepth), part.split,
-                       groups_are_tiles(w) ? 1 : kTileParts};
+  const FusedGrid grid{part.first_column, column_tiles(part), divide_up(w.positions, kTileDepth),
+                       part.split, groups_are_tiles(w) ? 1 : kTileParts};
   Launch config;
   config.name = "linear_gptq";
-  config.grid =
-      dim3(static_cast<unsigned>(part.tiles * divide_up(linear.rows, BatchRows) * part.split));
-  config.block = dim3(kFusedThreads);
+  config.grid = dim3(
+      static_cast<unsigned>(grid.column_tiles * divide_up(linear.rows, BatchRows) * part.split));
+  config.block = dim3(Shape::kThreads);
   config.cluster = part.split;
   config.shared_bytes = Shape::kSharedBytes;
   config.overlap = is_captured(context);
   const CUtensorMap low_map =
-      byte_matrix_map(w.codes, w.rows, w.row_bytes(plane_width(Bits)), kFusedColumns,
+      byte_matrix_map(w.codes, w.rows, w.row_bytes(plane_width(Bits)), Shape::kColumns,
                       Shape::kStageDepth * plane_width(Bits) / 8);
   const CUtensorMap high_map = Bits == 3 ? byte_matrix_map(w.high, w.rows, w.row_bytes(1),
-                                                           kFusedColumns, Shape::kStageDepth / 8)
+                                                           Shape::kColumns, Shape::kStageDepth / 8)
                                          : low_map;
   const float to_group =
       w.groups == 1 ? 0.0f : static_cast<float>(kChunk) / static_cast<float>(w.group_size);
-  launch(config, context, fused_matmul<T, Bits, BatchRows>,
+  launch(config, context, fused_matmul<T, Bits, BatchRows, Warpgroups>,
          byte_matrix_map(linear.x, linear.rows, linear.depth * 2, BatchRows), low_map, high_map,
          linear, grid, to_group);
 }
 
 template <class T, int Bits>
-void launch_for_rows(const LinearGptq& linear, const FusedPart& part, Context& context) {
-  switch (part.batch_rows) {
+void launch_for_tile(const LinearGptq& linear, const FusedPart& part, Context& context) {
+  switch (part.tile.batch_rows) {
     case 16:
-      return launch_fused<T, Bits, 16>(linear, part, context);
+      return launch_fused<T, Bits, 16, 2>(linear, part, context);
     case 32:
-      return launch_fused<T, Bits, 32>(linear, part, context);
+      return launch_fused<T, Bits, 32, 2>(linear, part, context);
     case 64:
-      return launch_fused<T, Bits, 64>(linear, part, context);
+      return launch_fused<T, Bits, 64, 2>(linear, part, context);
     case 128:
-      return launch_fused<T, Bits, 128>(linear, part, context);
+      return part.tile.warpgroups == 2 ? launch_fused<T, Bits, 128, 2>(linear, part, context)
+                                       : launch_fused<T, Bits, 128, 3>(linear, part, context);
     default:
-      return launch_fused<T, Bits, 256>(linear, part, context);
+      return launch_fused<T, Bits, 256, 2>(linear, part, context);
   }
 }
 
@@ -69,18 +81,21 @@ template <class T>
 void launch_for_bits(const LinearGptq& linear, const FusedPart& part, Context& context) {
   switch (linear.weight.bits) {
     case 2:
-      return launch_for_rows<T, 2>(linear, part, context);
+      return launch_for_tile<T, 2>(linear, part, context);
     case 3:
-      return launch_for_rows<T, 3>(linear, part, context);
+      return launch_for_tile<T, 3>(linear, part, context);
     case 4:
-      return launch_for_rows<T, 4>(linear, part, context);
+      return launch_for_tile<T, 4>(linear, part, context);
     default:
-      return launch_for_rows<T, 8>(linear, part, context);
+      return launch_for_tile<T, 8>(linear, part, context);
   }
 }
 
 constexpr int kLeastSteps = 4;  // of a split
 constexpr int kMostSplits = 4;  // of more than 64 rows
+
+// Tiles of 192 outputs in clusters of four took longer than estimated.
+int most_splits(const FusedTile& tile) { return tile.warpgroups > 2 ? 2 : kMostSplits; }
 
 int steps_of(const LinearGptq& linear) { return divide_up(linear.weight.positions, kTileDepth); }
 
@@ -94,7 +109,8 @@ int resident_blocks(int split, const Context& context) {
 // Up to 64 rows go in one tile; its splits fill the GPU.
 FusedPart part_for_few_rows(const LinearGptq& linear, const Context& context) {
   const int rows = linear.rows <= 16 ? 16 : linear.rows <= 32 ? 32 : 64;
-  const int tiles = divide_up(linear.weight.rows, kFusedColumns);
+  const FusedTile tile{rows, 2};
+  const int tiles = divide_up(linear.weight.rows, tile.columns());
   const int most = rows <= 32 ? 4 : 2;
   const int resident = context.properties.multiProcessorCount * (rows <= 32 ? 2 : 1);
   int split = 1;
@@ -102,25 +118,27 @@ FusedPart part_for_few_rows(const LinearGptq& linear, const Context& context) {
          steps_of(linear) / (split * 2) >= kLeastSteps) {
     split *= 2;
   }
-  return {0, tiles, rows, split};
+  return {0, static_cast<int>(linear.weight.rows), tile, split};
 }
 
-// Microseconds on an H100 that a round of blocks of 64, 128 and 256 rows takes when all multiprocessors
-// have one: to fill pipelines and store results, and for each step of K.
+constexpr FusedTile kTiles[] = {{64, 2}, {128, 2}, {128, 3}, {256, 2}};
+
+// Microseconds on an H200 that a round of blocks with each of these tiles takes when all
+// multiprocessors have one: to fill pipelines and store results, and for each step of K.
 struct RoundTimes {
-  double fixed[3], step[3];
+  double fixed[std::size(kTiles)], step[std::size(kTiles)];
 };
 
 RoundTimes round_times(int bits) {
   switch (bits) {
     case 2:
-      return {{4.4, 4.5, 6.6}, {0.496, 0.741, 1.340}};
+      return {{4.4, 5.6, 5.1, 7.2}, {0.519, 0.713, 1.075, 1.284}};
     case 3:
-      return {{4.8, 6.3, 7.8}, {0.560, 0.795, 1.419}};
+      return {{4.6, 4.7, 5.1, 7.3}, {0.603, 0.819, 1.175, 1.344}};
     case 4:
-      return {{3.3, 5.4, 7.8}, {0.548, 0.759, 1.372}};
+      return {{4.2, 3.4, 3.9, 6.4}, {0.550, 0.822, 1.156, 1.362}};
     default:
-      return {{5.0, 5.7, 9.4}, {0.728, 0.900, 1.419}};
+      return {{4.7, 5.7, 4.2, 5.8}, {0.616, 0.872, 1.272, 1.469}};
   }
 }
 
@@ -131,29 +149,33 @@ double rounds_of(int blocks, int resident) {
   return blocks / resident + part;
 }
 
-// Microseconds on an H100: rounds of blocks, each of which fills its pipeline, goes through its part
+// Microseconds on an H200: rounds of blocks, each of which fills its pipeline, goes through its part
 // of K, exchanges sums and stores results.
 double estimate(const FusedPart& part, const LinearGptq& linear, const Context& context) {
   const RoundTimes times = round_times(linear.weight.bits);
-  const int kind = part.batch_rows / 128;  // 64, 128, 256
-  const int blocks = part.tiles * divide_up(linear.rows, part.batch_rows) * part.split;
+  const auto kind =
+      static_cast<size_t>(std::find_if(std::begin(kTiles), std::end(kTiles),
+                                       [&](const FusedTile& tile) { return tile == part.tile; }) -
+                          std::begin(kTiles));
+  const int blocks = column_tiles(part) * divide_up(linear.rows, part.tile.batch_rows) * part.split;
   const double rounds = rounds_of(blocks, resident_blocks(part.split, context));
-  const double exchange = part.split > 1 ? 0.5 + part.batch_rows / 170.0 : 0;
+  const double exchange = part.split > 1 ? 0.5 + part.tile.batch_rows / 170.0 : 0;
   return rounds * (times.fixed[kind] + divide_up(steps_of(linear), part.split) * times.step[kind] +
                    exchange);
 }
 
-// The best way for some tiles if all go the same way.
-FusedPart best_part(int first_tile, int tiles, const LinearGptq& linear, const Context& context) {
+// The best way for some outputs if all go the same way.
+FusedPart best_part(int first_column, int columns, const LinearGptq& linear,
+                    const Context& context) {
   const Weight& w = linear.weight;
   FusedPart best{};
   double least = 0;
-  for (int rows : {64, 128, 256}) {
+  for (const FusedTile& tile : kTiles) {
     // Too few stages of this tile fit in shared memory.
-    if (rows == 256 && !groups_are_tiles(w)) continue;
-    for (int split = 1; split <= kMostSplits; split *= 2) {
+    if (tile.batch_rows == 256 && !groups_are_tiles(w)) continue;
+    for (int split = 1; split <= most_splits(tile); split *= 2) {
       if (split > 1 && steps_of(linear) / split < kLeastSteps) continue;
-      const FusedPart part{first_tile, tiles, rows, split};
+      const FusedPart part{first_column, columns, tile, split};
       const double time = estimate(part, linear, context);
       if (least > 0 && time >= least) continue;
       least = time;
@@ -163,20 +185,22 @@ FusedPart best_part(int first_tile, int tiles, const LinearGptq& linear, const C
   return best;
 }
 
-// Many rows: all tiles go one way, or as many as make whole rounds of blocks do and the rest another,
+// Many rows: all outputs go one way, or as many as make whole rounds of blocks do and the rest another,
 // so that no last round leaves most of the GPU idle.
 std::vector<FusedPart> parts_of(const LinearGptq& linear, const Context& context) {
-  const int tiles = divide_up(linear.weight.rows, kFusedColumns);
-  std::vector<FusedPart> best = {best_part(0, tiles, linear, context)};
+  const auto columns = static_cast<int>(linear.weight.rows);
+  std::vector<FusedPart> best = {best_part(0, columns, linear, context)};
   double least = estimate(best[0], linear, context);
-  for (int rows : {64, 128, 256}) {
-    for (int split = 1; split <= kMostSplits; split *= 2) {
-      const int per_tile = divide_up(linear.rows, rows) * split;
+  for (const FusedTile& tile : kTiles) {
+    for (int split = 1; split <= most_splits(tile); split *= 2) {
+      const int per_tile = divide_up(linear.rows, tile.batch_rows) * split;
       const int resident = resident_blocks(split, context);
-      const int rounds = tiles * per_tile / resident, first = rounds * resident / per_tile;
-      if (first == 0 || first == tiles) continue;
+      const int tiles = divide_up(columns, tile.columns());
+      const int rounds = tiles * per_tile / resident;
+      const int first = rounds * resident / per_tile * tile.columns();
+      if (first == 0 || first >= columns) continue;
       const FusedPart whole = best_part(0, first, linear, context);
-      const FusedPart rest = best_part(first, tiles - first, linear, context);
+      const FusedPart rest = best_part(first, columns - first, linear, context);
       const double time = estimate(whole, linear, context) + estimate(rest, linear, context);
       if (time >= least) continue;
       least = time;

@@ -1,10 +1,9 @@
 // linear_gptq for many rows on sm_90a: TMA and mbarrier pipeline, codes turned into 16-bit weights in
 // registers, wgmma with the weights as operand A and x as operand B, so that the result comes out
-// transposed: 128 outputs by BatchRows rows of x per block.
+// transposed: 64 outputs for each of Warpgroups by BatchRows rows of x per block.
 //
-// A block is a producer warpgroup (one thread copies tiles) and two consumer warpgroups of 64 outputs
-// each. Blocks of a cluster split K; their f32 sums meet through distributed shared memory, in fixed
-// order.
+// A block is a producer warpgroup (one thread copies tiles) and Warpgroups consumers. Blocks of a
+// cluster split K; their f32 sums meet through distributed shared memory, in fixed order.
 #pragma once
 
 #include "../common/dependency.cuh"
@@ -14,28 +13,31 @@
 
 namespace fewbit::cuda::gptq {
 
-constexpr int kFusedThreads = 384;
-constexpr int kConsumers = 256;
-constexpr int kConsumerWarps = kConsumers / 32;
+constexpr int kProducers = 128;
 constexpr int kStagerWarps = 3;
 
-template <int Bits, int BatchRows>
+template <int Bits, int BatchRows, int Warpgroups>
 struct FusedShape {
+  static constexpr int kColumns = Warpgroups * 64;
+  static constexpr int kConsumers = Warpgroups * 128;
+  static constexpr int kThreads = kProducers + kConsumers;
   // A stage holds both halves of a tile's depth, or one where two would leave too few stages.
   static constexpr int kHalves = Bits == 8 && BatchRows > 128 ? 1 : 2;
   static constexpr int kStageDepth = kTileDepth / 2 * kHalves;
   static constexpr int kStagesPerTile = 2 / kHalves;
   static constexpr int kXBytes = BatchRows * kStageDepth * 2;
-  static constexpr int kLowBytes = kFusedColumns * kStageDepth * plane_width(Bits) / 8;
-  static constexpr int kHighBytes = Bits == 3 ? kFusedColumns * kStageDepth / 8 : 0;
+  static constexpr int kLowBytes = kColumns * kStageDepth * plane_width(Bits) / 8;
+  static constexpr int kHighBytes = Bits == 3 ? kColumns * kStageDepth / 8 : 0;
   static constexpr int kCopiedBytes = kXBytes + kLowBytes + kHighBytes;
   // Scales and zero points, of every part of the tile or, where the largest tiles leave no room for
   // that, of all of it.
   static constexpr int kParts = BatchRows > 128 ? 1 : kTileParts;
-  static constexpr int kGridBytes = kParts * kFusedColumns * sizeof(uint2);
+  static constexpr int kGridBytes = kParts * kColumns * sizeof(uint2);
   static constexpr int kStageBytes = kCopiedBytes + kGridBytes;
   // Small tiles leave room for a second block on the multiprocessor.
   static constexpr int kBlocks = BatchRows <= 32 ? 2 : 1;
+  // What is there once the producers have given most of theirs.
+  static constexpr int kConsumerRegisters = kBlocks == 2 ? 96 : Warpgroups > 2 ? 152 : 232;
   static constexpr int kRoom = kBlocks == 2 ? 110 * 1024 : 225 * 1024;
   static constexpr int kStages = kRoom / kStageBytes < 16 ? kRoom / kStageBytes : 16;
   // With fewer, a warp that stages grids could come back to a stage before the round in between, and
@@ -44,8 +46,8 @@ struct FusedShape {
   // One wgmma takes up to 128 rows of x.
   static constexpr int kMmaRows = BatchRows < 128 ? BatchRows : 128;
   static constexpr int kMmas = BatchRows / kMmaRows;
-  // Sums on their way out, [BatchRows][kFusedColumns]: the padding keeps threads in different banks.
-  static constexpr int kSumStride = kFusedColumns + 4;
+  // Sums on their way out, [BatchRows][kColumns]: the padding keeps threads in different banks.
+  static constexpr int kSumStride = kColumns + 4;
 
   struct Shared {
     union {
@@ -58,21 +60,24 @@ struct FusedShape {
 };
 
 struct FusedGrid {
-  int first_tile;    // of 128 outputs
-  int column_tiles;  // how many of them
+  int first_column;
+  int column_tiles;
   int depth_steps;
   int split;  // blocks of a cluster that share a tile
   int parts;  // of a tile that may be of different groups: all, or 1 where groups are whole tiles
 };
 
-template <class T, int Bits, int BatchRows>
-__global__
-__launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fused_matmul(
-    const __grid_constant__ CUtensorMap x_map, const __grid_constant__ CUtensorMap low_map,
-    const __grid_constant__ CUtensorMap high_map, const LinearGptq p, const FusedGrid grid,
-    const float to_group) {
+template <class T, int Bits, int BatchRows, int Warpgroups>
+__global__ __launch_bounds__(
+    (FusedShape<Bits, BatchRows, Warpgroups>::kThreads),
+    (FusedShape<Bits, BatchRows, Warpgroups>::
+         kBlocks)) void fused_matmul(const __grid_constant__ CUtensorMap x_map,
+                                     const __grid_constant__ CUtensorMap low_map,
+                                     const __grid_constant__ CUtensorMap high_map,
+                                     const LinearGptq p, const FusedGrid grid,
+                                     const float to_group) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  using Shape = FusedShape<Bits, BatchRows>;
+  using Shape = FusedShape<Bits, BatchRows, Warpgroups>;
   using namespace hopper;
   extern __shared__ unsigned char shared_bytes[];
   // Aligned in a way that leaves the compiler knowing what memory this is.
@@ -82,7 +87,7 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
   const Weight& w = p.weight;
   const int depth_rank = grid.split > 1 ? static_cast<int>(cluster_rank()) : 0;
   const int unit = static_cast<int>(blockIdx.x) / grid.split;
-  const int first_column = (grid.first_tile + unit % grid.column_tiles) * kFusedColumns;
+  const int first_column = grid.first_column + unit % grid.column_tiles * Shape::kColumns;
   const int first_row = unit / grid.column_tiles * BatchRows;
   const int begin = static_cast<int>(int64_t{grid.depth_steps} * depth_rank / grid.split);
   const int end = static_cast<int>(int64_t{grid.depth_steps} * (depth_rank + 1) / grid.split);
@@ -96,13 +101,13 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
     prefetch_map(low_map);
     for (int stage = 0; stage < Shape::kStages; ++stage) {
       barrier_init(shared.full[stage], 1 + 32);
-      barrier_init(shared.empty[stage], kConsumerWarps);
+      barrier_init(shared.empty[stage], Shape::kConsumers / 32);
     }
     barrier_init_fence();
   }
   __syncthreads();
 
-  if (threadIdx.x < kFusedThreads - kConsumers) {
+  if (threadIdx.x < kProducers) {
     give_registers<40>();
     if (threadIdx.x == 0) {
       // piece: of K, kStageDepth positions.
@@ -138,7 +143,7 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
     } else if (threadIdx.x >= 32) {
       // A warp to every third stage, so that the loads of several are under way.
       const int warp = static_cast<int>(threadIdx.x) / 32 - 1, lane = threadIdx.x % 32;
-      const GridStager<T, Bits> stager(w, first_column, lane, to_group);
+      const GridStager<T, Bits, Shape::kColumns> stager(w, first_column, lane, to_group);
       with_scales(w, [&](const auto* scales) {
         for (int i = warp; i < pieces; i += kStagerWarps) {
           const int stage = i % Shape::kStages;
@@ -155,12 +160,12 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
       cluster_sync();
     }
   } else {
-    take_registers<Shape::kBlocks == 2 ? 96 : 232>();
+    take_registers<Shape::kConsumerRegisters>();
     wait_for_predecessor();
-    const int thread = static_cast<int>(threadIdx.x) - (kFusedThreads - kConsumers);
+    const int thread = static_cast<int>(threadIdx.x) - kProducers;
     const int lane = thread % 32, part = lane % 4;
     const int tile_row = thread / 32 * 16 + lane / 4;
-    const uint32_t part_bytes = grid.parts == 1 ? 0 : kFusedColumns * sizeof(uint2);
+    const uint32_t part_bytes = grid.parts == 1 ? 0 : Shape::kColumns * sizeof(uint2);
     const auto release = [&](int stage) {
       __syncwarp();
       if (lane == 0) arrive(shared.empty[stage]);
@@ -225,7 +230,8 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
       for (float& sum : sums[mma]) asm volatile("" : "+f"(sum)::"memory");
     }
 
-    named_sync<1, kConsumers>();  // nobody reads the stages any more, and all copies have come
+    // Nobody reads the stages any more, and all copies have come.
+    named_sync<1, Shape::kConsumers>();
 #pragma unroll
     for (int mma = 0; mma < Shape::kMmas; ++mma) {
 #pragma unroll
@@ -237,9 +243,12 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
     if (grid.split > 1) {
       cluster_sync();
     } else {
-      named_sync<1, kConsumers>();
+      named_sync<1, Shape::kConsumers>();
     }
-    const int64_t column = first_column + lane * 4;
+    // A thread stores four outputs of every eighth row.
+    constexpr int kRowThreads = Shape::kColumns / 4;
+    const int tile_column = thread % kRowThreads * 4;
+    const int64_t column = first_column + tile_column;
     float bias[4] = {};
     if (p.bias) {
 #pragma unroll
@@ -248,11 +257,11 @@ __launch_bounds__(kFusedThreads, (FusedShape<Bits, BatchRows>::kBlocks)) void fu
       }
     }
     const int share_rows = BatchRows / grid.split;
-    for (int row = depth_rank * share_rows + thread / 32; row < (depth_rank + 1) * share_rows;
-         row += kConsumerWarps) {
+    for (int row = depth_rank * share_rows + thread / kRowThreads;
+         row < (depth_rank + 1) * share_rows; row += Shape::kConsumers / kRowThreads) {
       const int64_t out_row = first_row + row;
       if (out_row >= p.rows) break;
-      const float* from = &shared.sums[row * Shape::kSumStride + lane * 4];
+      const float* from = &shared.sums[row * Shape::kSumStride + tile_column];
       const float4 sum = cluster_total(from, grid.split);
       float values[4] = {sum.x, sum.y, sum.z, sum.w};
 #pragma unroll

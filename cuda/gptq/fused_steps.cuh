@@ -9,15 +9,14 @@
 
 namespace fewbit::cuda::gptq {
 
-constexpr int kFusedColumns = 128;
 constexpr int kTileParts = kTileDepth / kChunk;  // that may be of different groups
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 // Stages the scales and zero points of what a stage holds, as FragmentUnpacker takes them: [parts][rows]
-// for its 32-position parts, or one for all of them. A warp does a stage; each of its lanes takes four
-// rows of the weight.
-template <class T, int Bits>
+// for its 32-position parts, or one for all of them. A warp does a stage; its lanes share the rows of the
+// weight, Columns of them.
+template <class T, int Bits, int Columns>
 class GridStager {
  public:
   __device__ __forceinline__ GridStager(const Weight& w, int first_column, int lane, float to_group)
@@ -45,14 +44,14 @@ class GridStager {
       }
 #pragma unroll
       for (int i = 0; i < kRows; ++i) {
-        to[part * kFusedColumns + lane_ + i * 32] =
+        to[part * Columns + lane_ + i * 32] =
             FragmentUnpacker<T, Bits>::grid_of(to_float(scale[i]), zero[i]);
       }
     }
   }
 
  private:
-  static constexpr int kRows = kFusedColumns / 32;
+  static constexpr int kRows = Columns / 32;
 
   const uint8_t* zeros_;
   int last_group_;

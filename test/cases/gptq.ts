@@ -205,6 +205,21 @@ export const largeGptqCases: readonly OpCase[] = [
   linearGptqCase({ bits: 3, m: 16, n: 10560, k: 3072, groupSize: 1024, bias: true }),
   linearGptqCase({ bits: 4, m: 9, n: 9504, k: 6176, groupSize: 128, spacing: 9600 }),
   linearGptqCase({ bits: 2, m: 5, n: 19008, k: 3072, groupSize: 128, relu: true }),
+  // Many rows: tiles of 192 outputs, of which the last is not full.
+  ...WIDTHS.map((bits) => {
+    const groupSize = bits === 4 ? 32 : bits === 3 ? 64 : 256;
+    return linearGptqCase({ bits, m: 200, n: 12260, k: 256, groupSize, bias: true });
+  }),
+  // Two launches, for whole rounds of blocks and the rest.
+  linearGptqCase({
+    bits: 4,
+    m: 130,
+    n: 22000,
+    k: 1024,
+    groupSize: 128,
+    relu: true,
+    spacing: 22008,
+  }),
 ];
 
 export const gptqCases: readonly OpCase[] = [...repack, ...linear, ...fewRows];
