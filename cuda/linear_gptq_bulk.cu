@@ -76,7 +76,8 @@ int64_t stages_of(const LinearGptq& linear, const Context& context) {
   const Weight& w = linear.weight;
   const int64_t most = divide_up(w.rows / kBulkTile, blocks_of(linear, context)) *
                        divide_up(w.positions, BulkSlice<2, Warps>::kPositions);
-  const int64_t limit = Warps == kWarps ? kHalfSharedBytes : kFullSharedBytes;
+  const int64_t limit = std::min<int64_t>(Warps == kWarps ? kHalfSharedBytes : kFullSharedBytes,
+                                          context.properties.sharedMemPerBlockOptin);
   int64_t stages = std::min<int64_t>(kMaxStages, most);
   while (stages > 0 && layout_of<Warps>(linear, stages).bytes > limit) --stages;
   return stages >= std::min<int64_t>(kMinStages, most) ? stages : 0;

@@ -91,8 +91,10 @@ void launch_for_rows(const LinearGptq& linear, void* partial, Context& context) 
 
 bool bulk_rows_fit(const LinearGptq& linear, const Context& context) {
   const Weight& w = linear.weight;
-  return context.properties.major >= 9 && w.bits <= 4 && linear.rows <= 16 &&
-         linear.depth % 8 == 0 && bulk_copies_fit(w) && is_enough(w, context);
+  // Of GPUs of compute capability 9.0 and later, those for desktops have less than half of that memory.
+  return context.properties.major >= 9 &&
+         context.properties.sharedMemPerBlockOptin >= kSharedBytes && w.bits <= 4 &&
+         linear.rows <= 16 && linear.depth % 8 == 0 && bulk_copies_fit(w) && is_enough(w, context);
 }
 
 size_t bulk_rows_workspace(const LinearGptq& linear) {

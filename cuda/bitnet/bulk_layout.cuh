@@ -31,11 +31,13 @@ int64_t bulk_fills(const Product& p, const Context& context) {
   return round_up(bulk_share(p, context), Source::kStageRows) / Source::kStageRows;
 }
 
-// Launches with at most so many bytes of shared memory; false when they do not suffice.
+// Launches with at most so many bytes of shared memory, or what the GPU has; false when they do not
+// suffice.
 template <int Teams, class Source>
-bool launch_bulk(const Product& p, const Source& source, int64_t source_bytes, int64_t bytes,
+bool launch_bulk(const Product& p, const Source& source, int64_t source_bytes, int64_t most_bytes,
                  Context& context) {
   using Shape = BulkShape<Source, Teams>;
+  const int64_t bytes = std::min<int64_t>(most_bytes, context.properties.sharedMemPerBlockOptin);
   constexpr int kStageRows = Source::kStageRows;
   const int64_t share = bulk_share(p, context), needed = bulk_fills<Source>(p, context);
   const int64_t column_bytes = round_up((p.residual ? 1 + p.rows : 1) * share * 4, 16);
