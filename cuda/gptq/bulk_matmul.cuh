@@ -182,7 +182,7 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
       // Twice the first if there is no second.
       const uint32_t from = shared_address(to + limb_words(lane));
       int sums[2];
-      sum_limbs(from, both ? from + Warps * kLimbWords * 4 : from, limb_weight(part), sums);
+      sum_limbs(from, both ? from + Warps * kLimbWords * 4 : from, weight, sums);
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
         const float unit = __shfl_sync(kFullWarp, units[j], part / 2 * 16);
