@@ -18,7 +18,7 @@ using gptq::LinearGptq;
 
 // Follows from the shape and the device alone, so that a call gives the same result eagerly and in
 // a graph.
-enum class Way { Bulk, BulkRows, Streaming, Fused, Dense };
+enum class Way { Bulk, Ring, Streaming, Fused, Dense };
 constexpr int64_t kMaxStreamRows = 64;
 constexpr int64_t kMaxStreamRowsOnHopper = 16;
 // Enough outputs to fill a GPU with tiles of 128: the other kernel is then faster from 9 rows on.
@@ -68,7 +68,7 @@ bool nothing_to_do(const LinearGptq& linear) { return linear.rows == 0 || linear
 
 Way way_of(const LinearGptq& linear, const Context& context) {
   if (gptq::bulk_fits(linear, context)) return Way::Bulk;
-  if (gptq::bulk_rows_fit(linear, context)) return Way::BulkRows;
+  if (gptq::ring_fits(linear, context)) return Way::Ring;
   if (linear.rows >= min_dense_rows(linear.weight.bits) && context.cublaslt) return Way::Dense;
   const int64_t most = linear.weight.rows < kManyOutputs ? kMaxStreamRowsOnHopper : 8;
   if (linear.rows > most && gptq::fused_fits(linear, context)) return Way::Fused;
@@ -83,17 +83,7 @@ size_t gathered_bytes(const OpCall& call, const LinearGptq& linear) {
 }
 
 size_t way_workspace(const LinearGptq& linear, Context& context) {
-  switch (way_of(linear, context)) {
-    case Way::BulkRows:
-      return gptq::bulk_rows_workspace(linear);
-    case Way::Dense:
-      return gptq::dense_workspace(linear, context);
-    case Way::Bulk:
-    case Way::Streaming:
-    case Way::Fused:
-      return 0;
-  }
-  return 0;
+  return way_of(linear, context) == Way::Dense ? gptq::dense_workspace(linear, context) : 0;
 }
 
 size_t workspace(const OpCall& call, Context& context) {
@@ -109,16 +99,8 @@ void* way_buffer(const OpCall& call, const LinearGptq& linear) {
 
 void prepare(const OpCall& call, Context& context) {
   const LinearGptq linear = linear_of(call);
-  if (nothing_to_do(linear)) return;
-  switch (way_of(linear, context)) {
-    case Way::Bulk:
-    case Way::BulkRows:
-    case Way::Streaming:
-    case Way::Fused:
-      return;
-    case Way::Dense:
-      return gptq::prepare_dense(linear, way_buffer(call, linear), context);
-  }
+  if (nothing_to_do(linear) || way_of(linear, context) != Way::Dense) return;
+  gptq::prepare_dense(linear, way_buffer(call, linear), context);
 }
 
 void run(const OpCall& call, Context& context) {
@@ -133,8 +115,8 @@ void run(const OpCall& call, Context& context) {
   switch (way_of(linear, context)) {
     case Way::Bulk:
       return gptq::multiply_bulk(linear, context);
-    case Way::BulkRows:
-      return gptq::multiply_bulk_rows(linear, way_buffer(call, linear), context);
+    case Way::Ring:
+      return gptq::multiply_ring(linear, context);
     case Way::Streaming:
       return gptq::multiply_streaming(linear, gptq::stream_variant(linear, context), context);
     case Way::Fused:

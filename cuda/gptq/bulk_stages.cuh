@@ -4,7 +4,7 @@
 
 #include "../common/ring_position.cuh"
 #include "bulk_weight.h"
-#include "fields.cuh"
+#include "codes.cuh"
 
 namespace fewbit::cuda::gptq {
 

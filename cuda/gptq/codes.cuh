@@ -1,4 +1,5 @@
-// Few-bit codes in registers: 32 neighbouring positions of a weight row, and what tensor cores take.
+// Few-bit codes in registers: 32 neighbouring positions of a weight row, and what it takes to turn them into
+// numbers.
 //
 // A field ORed into the mantissa of a power of two is a number without any conversion: in f16
 // 0x6400 | q is 1024 + q, and with the field i bits further left 1024 + 2^i q. One fused
@@ -94,90 +95,6 @@ __device__ __forceinline__ uint32_t pair_of(float value) {
   const T narrow = from_float<T>(value);
   return twice(reinterpret_cast<const uint16_t&>(narrow));
 }
-
-// Turns codes into pairs of code - zero for one zero point. Pair i is positions 2i and 2i + 1.
-template <class T, int Bits>
-class Unpacker {
- public:
-  __device__ __forceinline__ explicit Unpacker(uint32_t zero) {
-#pragma unroll
-    for (int slot = 0; slot < kSlots; ++slot) {
-      offset_[slot] = power<T>(Magic<T>::kMantissa - slot * kWidth) + twice(Magic<T>::kSign) +
-                      (twice(1) * zero << (slot * kWidth));
-    }
-  }
-
-  __device__ __forceinline__ void operator()(const Chunk<Bits>& chunk,
-                                             uint32_t (&pairs)[kPairs]) const {
-#pragma unroll
-    for (int pair = 0; pair < kPairs; ++pair) pairs[pair] = one(chunk, pair);
-  }
-
- private:
-  static constexpr int kWidth = plane_width(Bits);
-  // Fields that fit into the mantissa, so that one shift serves all of them.
-  static constexpr int kSlots =
-      Magic<T>::kMantissa == 10 ? (kWidth == 2 ? 4 : 2) : (kWidth == 2 ? 2 : 1);
-  static constexpr int kPerWord = 16 / kWidth;  // pairs
-
-  __device__ __forceinline__ uint32_t one(const Chunk<Bits>& chunk, int pair) const {
-    const int index = pair % kPerWord, slot = index % kSlots;
-    constexpr uint32_t kMask = twice((1u << kWidth) - 1), kBase = power<T>(Magic<T>::kMantissa);
-    const uint32_t word = chunk.words[pair / kPerWord] >> ((index - slot) * kWidth);
-    uint32_t value = masked_or(word, kMask << (slot * kWidth), kBase);
-    if constexpr (Bits == 3) {
-      const int target = slot * 2 + 2, left = target - ops::gptq::high_bit(pair);
-      const uint32_t top = left >= 0 ? chunk.high << left : chunk.high >> -left;
-      value = masked_or(top, twice(1) << target, value);
-    }
-    return multiply_add(value, power<T>(-slot * kWidth), offset_[slot], T{});
-  }
-
-  uint32_t offset_[kSlots];
-};
-
-// A byte is too wide for a mantissa of 7 bits, so bf16 goes by way of f32.
-template <>
-class Unpacker<__half, 8> {
- public:
-  __device__ __forceinline__ explicit Unpacker(uint32_t zero)
-      : offset_(0xe400e400u + twice(1) * zero) {}
-
-  __device__ __forceinline__ void operator()(const Chunk<8>& chunk,
-                                             uint32_t (&pairs)[kPairs]) const {
-#pragma unroll
-    for (int pair = 0; pair < kPairs; ++pair) {
-      const uint32_t value =
-          __byte_perm(chunk.words[pair / 2], 0x64646464u, pair % 2 ? 0x4341 : 0x4240);
-      pairs[pair] = multiply_add(value, power<__half>(0), offset_, __half{});
-    }
-  }
-
- private:
-  uint32_t offset_;
-};
-
-template <>
-class Unpacker<__nv_bfloat16, 8> {
- public:
-  __device__ __forceinline__ explicit Unpacker(uint32_t zero)
-      : offset_(8388608.0f + static_cast<float>(zero)) {}
-
-  __device__ __forceinline__ void operator()(const Chunk<8>& chunk,
-                                             uint32_t (&pairs)[kPairs]) const {
-#pragma unroll
-    for (int pair = 0; pair < kPairs; ++pair) {
-      const uint32_t word = chunk.words[pair / 2];
-      const float even = __uint_as_float(__byte_perm(word, 0x4b000000u, 0x7650 + pair % 2));
-      const float odd = __uint_as_float(__byte_perm(word, 0x4b000000u, 0x7652 + pair % 2));
-      const __nv_bfloat162 both = __floats2bfloat162_rn(even - offset_, odd - offset_);
-      pairs[pair] = reinterpret_cast<const uint32_t&>(both);
-    }
-  }
-
- private:
-  float offset_;
-};
 
 // Calls body with the scales by their type, so that it can load several before it uses one.
 template <class Body>

@@ -53,10 +53,9 @@ void gather_columns(const LinearGptq& linear, const void* x, int64_t x_columns,
 bool bulk_fits(const LinearGptq& linear, const Context& context);
 void multiply_bulk(const LinearGptq& linear, Context& context);
 
-// linear_gptq_bulk_rows.cu: a few rows, of as many bits, on sm_90, where that is faster. partial: workspace.
-bool bulk_rows_fit(const LinearGptq& linear, const Context& context);
-size_t bulk_rows_workspace(const LinearGptq& linear);
-void multiply_bulk_rows(const LinearGptq& linear, void* partial, Context& context);
+// linear_gptq_ring.cu: up to 16 rows on sm_90, with such groups.
+bool ring_fits(const LinearGptq& linear, const Context& context);
+void multiply_ring(const LinearGptq& linear, Context& context);
 
 // linear_gptq_stream.cu: few rows on any GPU, and any number of rows correctly, where groups begin at
 // multiples of 32 positions. It comes in variants, which change no bit of the result.

@@ -12,8 +12,8 @@
 #include "../common/convert.cuh"
 #include "../common/dependency.cuh"
 #include "../common/mma.cuh"
-#include "codes.cuh"
 #include "linear_gptq.h"
+#include "unpacker.cuh"
 
 namespace fewbit::cuda::gptq {
 

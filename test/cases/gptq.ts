@@ -189,10 +189,11 @@ const linear: OpCase[] = WIDTHS.flatMap((bits) => [
   }),
 ]);
 
-/** Every number of rows that a kernel for few rows treats by itself. */
-const fewRows: OpCase[] = Array.from({ length: 17 }, (_, i) =>
+/** Every number of rows that kernels for few rows treat by themselves, with small groups and with large. */
+const fewRows: OpCase[] = Array.from({ length: 17 }, (_, i) => [
   linearGptqCase({ bits: 4, m: i + 1, n: 24, k: 160, groupSize: 32 }),
-);
+  linearGptqCase({ bits: 4, m: i + 1, n: 48, k: 288, groupSize: 128 }),
+]).flat();
 
 /**
  * What kernels of sm_90 take of one row and of several: large weights, so these cases are for CUDA alone.
@@ -205,6 +206,16 @@ export const largeGptqCases: readonly OpCase[] = [
   linearGptqCase({ bits: 3, m: 16, n: 10560, k: 3072, groupSize: 1024, bias: true }),
   linearGptqCase({ bits: 4, m: 9, n: 9504, k: 6176, groupSize: 128, spacing: 9600 }),
   linearGptqCase({ bits: 2, m: 5, n: 19008, k: 3072, groupSize: 128, relu: true }),
+  // Up to 16 rows: each count of tiles and of stages that a block may have, a last block of one tile, a
+  // last piece that is not full.
+  ...WIDTHS.flatMap((bits) => [
+    linearGptqCase({ bits, m: 4, n: 1072, k: 4192, groupSize: 128, bias: true }),
+    linearGptqCase({ bits, m: 8, n: 4240, k: 2144, groupSize: 256, relu: true }),
+    linearGptqCase({ bits, m: 3, n: 8464, k: 1120, groupSize: 1120, spacing: 8480 }),
+    linearGptqCase({ bits, m: 11, n: 1040, k: 4192, groupSize: 128, wide: true }),
+    linearGptqCase({ bits, m: 16, n: 4240, k: 2144, groupSize: 128, bias: true, relu: true }),
+  ]),
+  linearGptqCase({ bits: 8, m: 1, n: 4240, k: 2144, groupSize: 128, bias: true }),
   // Many rows: tiles of 192 outputs, of which the last is not full.
   ...WIDTHS.map((bits) => {
     const groupSize = bits === 4 ? 32 : bits === 3 ? 64 : 256;

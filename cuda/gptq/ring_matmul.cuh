@@ -1,0 +1,260 @@
+// X W^T with few-bit W for few rows of X on sm_90: stream_matmul with codes and x through rings of bulk
+// copies. They ask for whole lines of x, begin before the kernel's predecessor has ended, and leave
+// registers and memory to a second block on each multiprocessor, often one of the next kernel. The same
+// sums in the same order, so the same bits.
+//
+// A block owns 16 * RowTiles rows of W; its warps split K into pieces of 128 positions, and each has a
+// ring of its own, which its first lane fills. Groups must consist of whole pieces.
+#pragma once
+
+#include "../common/convert.cuh"
+#include "../common/dependency.cuh"
+#include "../common/hopper.cuh"
+#include "../common/mma.cuh"
+#include "../common/ring_position.cuh"
+#include "bulk_weight.h"
+#include "fragments.cuh"
+#include "unpacker.cuh"
+
+namespace fewbit::cuda::gptq {
+
+constexpr int kRingWarps = 8;
+constexpr int kRingThreads = kRingWarps * 32;
+static_assert(kBulkPiece == 4 * kChunk);
+
+// Shared memory: the rings' codes, their top bits, both halves of their x; barriers; scales and zero
+// points.
+template <int Bits, int RowTiles, int BatchTiles, int Stages>
+struct RingShape {
+  static constexpr int kColumns = RowTiles * 16;
+  static constexpr int kRows = BatchTiles * 8;
+  static constexpr int kPlaces = kRingWarps * Stages;
+  // Of a row in a piece, and of a stage.
+  static constexpr int kLowRow = kBulkPiece * plane_width(Bits) / 8, kHighRow = kBulkPiece / 8;
+  static constexpr int kLowBytes = kColumns * kLowRow;
+  static constexpr int kHighBytes = Bits == 3 ? kColumns * kHighRow : 0;
+  static constexpr int kXBytes = kRows * 128;  // half a piece
+  // Second halves of x lie two rows further on in the pattern of the swizzle, so that threads which read
+  // at the same time use all banks.
+  static constexpr int kXHalf = kPlaces * kXBytes + 2 * 128;
+  static constexpr int kXAt = kPlaces * (kLowBytes + kHighBytes);
+  static constexpr int kRingBytes = kXAt + 2 * kXHalf;
+  static constexpr int kSumBytes = kRingWarps * kColumns * kRows * 4;
+  static_assert(kRingBytes >= kSumBytes, "sums come to lie in the rings");
+  static_assert(kXAt % 1024 == 0);
+  static constexpr int kBarriers = kPlaces + 2;  // scales follow at a multiple of 16 bytes
+
+  static constexpr int64_t shared_bytes(int groups) {
+    return 1024 + kRingBytes + kBarriers * int64_t{sizeof(uint64_t)} +
+           int64_t{kColumns} * groups * 3;
+  }
+};
+
+// Where a thread's chunk of a row lies in a stage; rows a multiple of 8 further on differ by a constant.
+template <int RowBytes>
+__device__ __forceinline__ uint32_t ring_offset(int row, int chunk) {
+  const int byte = chunk * (RowBytes / 4);
+  return static_cast<uint32_t>(swizzled<RowBytes>(row, byte / 16) + byte % 16);
+}
+
+// A chunk at such addresses in both planes.
+template <int Bits>
+__device__ __forceinline__ Chunk<Bits> ring_chunk(uint32_t low, uint32_t next, uint32_t high) {
+  Chunk<Bits> chunk;
+  if constexpr (Bits == 2 || Bits == 3) {
+    const uint2 two = load_shared_two(low);
+    chunk.words[0] = two.x;
+    chunk.words[1] = two.y;
+  } else {
+#pragma unroll
+    for (int i = 0; i < Bits; i += 4) {
+      const uint4 four = load_shared_four(i == 0 ? low : next);
+      chunk.words[i] = four.x;
+      chunk.words[i + 1] = four.y;
+      chunk.words[i + 2] = four.z;
+      chunk.words[i + 3] = four.w;
+    }
+  }
+  if constexpr (Bits == 3) chunk.high = load_shared(high);
+  return chunk;
+}
+
+template <class T, int Bits, int RowTiles, int BatchTiles, int Stages>
+__global__ __launch_bounds__(kRingThreads,
+                             2) void ring_matmul(const __grid_constant__ CUtensorMap low_map,
+                                                 const __grid_constant__ CUtensorMap high_map,
+                                                 const __grid_constant__ CUtensorMap x_map,
+                                                 const LinearGptq p, const float to_group) {
+#if __CUDA_ARCH__ >= 900
+  using Shape = RingShape<Bits, RowTiles, BatchTiles, Stages>;
+  using namespace hopper;
+  extern __shared__ unsigned char shared_bytes[];
+  unsigned char* ring = shared_bytes + (-shared_address(shared_bytes) & 1023u);
+  auto* barriers = reinterpret_cast<uint64_t*>(ring + Shape::kRingBytes);
+  uint64_t& grids_came = barriers[Shape::kPlaces];
+  auto* scales = reinterpret_cast<uint16_t*>(barriers + Shape::kBarriers);  // [columns][groups]
+
+  const Weight& w = p.weight;
+  auto* zeros = reinterpret_cast<unsigned char*>(scales + Shape::kColumns * w.groups);
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int group = lane / 4, part = lane % 4;
+  const int first_column = static_cast<int>(blockIdx.x) * Shape::kColumns;
+  const int pieces = static_cast<int>((w.positions + kBulkPiece - 1) / kBulkPiece);
+  const int rows = static_cast<int>(p.rows);
+  const int place = warp * Stages;
+  uint64_t* full = barriers + place;
+
+  const auto copy_codes = [&](int piece, int stage) {
+    uint64_t& barrier = full[stage];
+    arrive_expecting(barrier, Shape::kLowBytes + Shape::kHighBytes + 2 * rows * 128);
+    copy_box(ring + (place + stage) * Shape::kLowBytes, low_map, barrier, piece * Shape::kLowRow,
+             first_column);
+    if constexpr (Bits == 3) {
+      copy_box(ring + Shape::kPlaces * Shape::kLowBytes + (place + stage) * Shape::kHighBytes,
+               high_map, barrier, piece * Shape::kHighRow, first_column);
+    }
+  };
+  const auto copy_x = [&](int piece, int stage) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      copy_box(ring + Shape::kXAt + half * Shape::kXHalf + (place + stage) * Shape::kXBytes, x_map,
+               full[stage], piece * kBulkPiece * 2 + half * 128, 0);
+    }
+  };
+
+  start_successor();
+  if (threadIdx.x == 0) {
+    barrier_init(grids_came, 1);
+    barrier_init_fence();
+    const int columns = min(Shape::kColumns, static_cast<int>(w.rows) - first_column);
+    const int64_t first = int64_t{first_column} * w.groups;
+    const auto count = static_cast<uint32_t>(columns * w.groups);
+    arrive_expecting(grids_came, count * 3);
+    copy_bytes(scales, static_cast<const uint16_t*>(w.scales) + first, count * 2, grids_came);
+    copy_bytes(zeros, w.zeros + first, count, grids_came);
+  }
+  // Weights may be read before the wait: they are constants of a captured graph, and outside of one the
+  // launch does not overlap.
+  if (lane == 0) {
+    for (int i = 0; i < Stages; ++i) barrier_init(full[i], 1);
+    barrier_init_fence();
+    for (int i = 0; i < Stages; ++i) {
+      if (warp + i * kRingWarps < pieces) copy_codes(warp + i * kRingWarps, i);
+    }
+    wait_for_predecessor();
+    for (int i = 0; i < Stages; ++i) {
+      if (warp + i * kRingWarps < pieces) copy_x(warp + i * kRingWarps, i);
+    }
+  }
+  __syncthreads();
+  wait(grids_came, 0);
+
+  const uint32_t low_at = shared_address(ring + place * Shape::kLowBytes),
+                 first_low = low_at + ring_offset<Shape::kLowRow>(group, part),
+                 next_low =
+                     low_at + (ring_offset<Shape::kLowRow>(group, part) ^ (Bits == 8 ? 16u : 0u));
+  const uint32_t high_at =
+      shared_address(ring + Shape::kPlaces * Shape::kLowBytes + place * Shape::kHighBytes) +
+      group * Shape::kHighRow + part * 4;
+  const uint32_t x_at = shared_address(ring + Shape::kXAt) + part / 2 * Shape::kXHalf +
+                        place * Shape::kXBytes + group * 128;
+  const auto x_unit = [&](int unit) {
+    return static_cast<uint32_t>(((part % 2 * 4 + unit) ^ ((group + part / 2 * 2) % 8)) * 16);
+  };
+  const bool is_bf16 = w.scales_dtype == DType::BF16;
+  const auto* own_scales = scales + group * w.groups;
+  const auto* own_zeros = zeros + group * w.groups;
+
+  float sums[RowTiles][BatchTiles][4] = {};
+  RingPosition stage;
+  for (int piece = warp; piece < pieces; piece += kRingWarps) {
+    const uint32_t low_stage = stage.at * Shape::kLowBytes,
+                   high_stage = stage.at * Shape::kHighBytes;
+    const int grid = static_cast<int>((static_cast<float>(piece) + 0.5f) * to_group);
+    wait(full[stage.at], stage.phase);
+    uint32_t columns[BatchTiles][kPairs];
+#pragma unroll
+    for (int tile = 0; tile < BatchTiles; ++tile) {
+#pragma unroll
+      for (int i = 0; i < kPairs; i += 4) {
+        const uint4 four =
+            load_shared_four(x_at + stage.at * Shape::kXBytes + tile * 8 * 128 + x_unit(i / 4));
+        columns[tile][i] = four.x;
+        columns[tile][i + 1] = four.y;
+        columns[tile][i + 2] = four.z;
+        columns[tile][i + 3] = four.w;
+      }
+    }
+#pragma unroll
+    for (int row_tile = 0; row_tile < RowTiles; ++row_tile) {
+      uint32_t pairs[2][kPairs];
+      float scale[2];
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int row = row_tile * 16 + half * 8, at = row * w.groups + grid;
+        const uint32_t low_row = low_stage + row * Shape::kLowRow;
+        const Unpacker<T, Bits> unpack(static_cast<uint32_t>(own_zeros[at]));
+        unpack(ring_chunk<Bits>(first_low + low_row, next_low + low_row,
+                                high_at + high_stage + row * Shape::kHighRow),
+               pairs[half]);
+        scale[half] = is_bf16 ? __uint_as_float(uint32_t{own_scales[at]} << 16)
+                              : __half2float(__ushort_as_half(own_scales[at]));
+      }
+#pragma unroll
+      for (int tile = 0; tile < BatchTiles; ++tile) {
+        float fresh[4] = {};
+#pragma unroll
+        for (int i = 0; i < kPairs; i += 2) {
+          Mma<T>::multiply(fresh, pairs[0][i], pairs[1][i], pairs[0][i + 1], pairs[1][i + 1],
+                           columns[tile][i], columns[tile][i + 1]);
+        }
+        auto& sum = sums[row_tile][tile];
+        sum[0] = fmaf(fresh[0], scale[0], sum[0]);
+        sum[1] = fmaf(fresh[1], scale[0], sum[1]);
+        sum[2] = fmaf(fresh[2], scale[1], sum[2]);
+        sum[3] = fmaf(fresh[3], scale[1], sum[3]);
+      }
+    }
+    __syncwarp();
+    if (lane == 0 && piece + Stages * kRingWarps < pieces) {
+      copy_codes(piece + Stages * kRingWarps, stage.at);
+      copy_x(piece + Stages * kRingWarps, stage.at);
+    }
+    stage.step(Stages);
+  }
+  __syncthreads();
+
+  auto* sums_of = reinterpret_cast<float*>(ring);
+#pragma unroll
+  for (int row_tile = 0; row_tile < RowTiles; ++row_tile) {
+#pragma unroll
+    for (int tile = 0; tile < BatchTiles; ++tile) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        sums_of[warp * Shape::kColumns * Shape::kRows +
+                (tile * 8 + part * 2 + i % 2) * Shape::kColumns + row_tile * 16 + i / 2 * 8 +
+                group] = sums[row_tile][tile][i];
+      }
+    }
+  }
+  __syncthreads();
+
+  wait_for_predecessor();
+  const int count = Shape::kColumns * rows;
+#pragma unroll 1
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += kRingThreads) {
+    const int64_t column = first_column + i % Shape::kColumns;
+    const int64_t row = i / Shape::kColumns;
+    if (column >= w.rows) continue;
+    float sum = sums_of[i];
+#pragma unroll
+    for (int other = 1; other < kRingWarps; ++other) {
+      sum += sums_of[other * Shape::kColumns * Shape::kRows + i];
+    }
+    if (p.bias) sum += load_float(p.bias, p.bias_dtype, column);
+    store_float(p.out, p.out_dtype, row * p.out_stride + column, activate(sum, p.activation));
+  }
+#endif
+}
+
+}  // namespace fewbit::cuda::gptq
