@@ -12,72 +12,10 @@
 #include "../common/hopper.cuh"
 #include "../common/mma.cuh"
 #include "../common/ring_position.cuh"
-#include "bulk_weight.h"
-#include "fragments.cuh"
+#include "ring_shape.cuh"
 #include "unpacker.cuh"
 
 namespace fewbit::cuda::gptq {
-
-constexpr int kRingWarps = 8;
-constexpr int kRingThreads = kRingWarps * 32;
-static_assert(kBulkPiece == 4 * kChunk);
-
-// Shared memory: the rings' codes, their top bits, both halves of their x; barriers; scales and zero
-// points.
-template <int Bits, int RowTiles, int BatchTiles, int Stages>
-struct RingShape {
-  static constexpr int kColumns = RowTiles * 16;
-  static constexpr int kRows = BatchTiles * 8;
-  static constexpr int kPlaces = kRingWarps * Stages;
-  // Of a row in a piece, and of a stage.
-  static constexpr int kLowRow = kBulkPiece * plane_width(Bits) / 8, kHighRow = kBulkPiece / 8;
-  static constexpr int kLowBytes = kColumns * kLowRow;
-  static constexpr int kHighBytes = Bits == 3 ? kColumns * kHighRow : 0;
-  static constexpr int kXBytes = kRows * 128;  // half a piece
-  // Second halves of x lie two rows further on in the pattern of the swizzle, so that threads which read
-  // at the same time use all banks.
-  static constexpr int kXHalf = kPlaces * kXBytes + 2 * 128;
-  static constexpr int kXAt = kPlaces * (kLowBytes + kHighBytes);
-  static constexpr int kRingBytes = kXAt + 2 * kXHalf;
-  static constexpr int kSumBytes = kRingWarps * kColumns * kRows * 4;
-  static_assert(kRingBytes >= kSumBytes, "sums come to lie in the rings");
-  static_assert(kXAt % 1024 == 0);
-  static constexpr int kBarriers = kPlaces + 2;  // scales follow at a multiple of 16 bytes
-
-  static constexpr int64_t shared_bytes(int groups) {
-    return 1024 + kRingBytes + kBarriers * int64_t{sizeof(uint64_t)} +
-           int64_t{kColumns} * groups * 3;
-  }
-};
-
-// Where a thread's chunk of a row lies in a stage; rows a multiple of 8 further on differ by a constant.
-template <int RowBytes>
-__device__ __forceinline__ uint32_t ring_offset(int row, int chunk) {
-  const int byte = chunk * (RowBytes / 4);
-  return static_cast<uint32_t>(swizzled<RowBytes>(row, byte / 16) + byte % 16);
-}
-
-// A chunk at such addresses in both planes.
-template <int Bits>
-__device__ __forceinline__ Chunk<Bits> ring_chunk(uint32_t low, uint32_t next, uint32_t high) {
-  Chunk<Bits> chunk;
-  if constexpr (Bits == 2 || Bits == 3) {
-    const uint2 two = load_shared_two(low);
-    chunk.words[0] = two.x;
-    chunk.words[1] = two.y;
-  } else {
-#pragma unroll
-    for (int i = 0; i < Bits; i += 4) {
-      const uint4 four = load_shared_four(i == 0 ? low : next);
-      chunk.words[i] = four.x;
-      chunk.words[i + 1] = four.y;
-      chunk.words[i + 2] = four.z;
-      chunk.words[i + 3] = four.w;
-    }
-  }
-  if constexpr (Bits == 3) chunk.high = load_shared(high);
-  return chunk;
-}
 
 template <class T, int Bits, int RowTiles, int BatchTiles, int Stages>
 __global__ __launch_bounds__(kRingThreads,
