@@ -7,7 +7,6 @@
 // ring of its own, which its first lane fills. Groups must consist of whole pieces.
 #pragma once
 
-#include "../common/convert.cuh"
 #include "../common/dependency.cuh"
 #include "../common/hopper.cuh"
 #include "../common/mma.cuh"
@@ -163,35 +162,10 @@ __global__ __launch_bounds__(kRingThreads,
   __syncthreads();
 
   auto* sums_of = reinterpret_cast<float*>(ring);
-#pragma unroll
-  for (int row_tile = 0; row_tile < RowTiles; ++row_tile) {
-#pragma unroll
-    for (int tile = 0; tile < BatchTiles; ++tile) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        sums_of[warp * Shape::kColumns * Shape::kRows +
-                (tile * 8 + part * 2 + i % 2) * Shape::kColumns + row_tile * 16 + i / 2 * 8 +
-                group] = sums[row_tile][tile][i];
-      }
-    }
-  }
+  Shape::Sums::put(sums, sums_of);
   __syncthreads();
-
   wait_for_predecessor();
-  const int count = Shape::kColumns * rows;
-#pragma unroll 1
-  for (int i = static_cast<int>(threadIdx.x); i < count; i += kRingThreads) {
-    const int64_t column = first_column + i % Shape::kColumns;
-    const int64_t row = i / Shape::kColumns;
-    if (column >= w.rows) continue;
-    float sum = sums_of[i];
-#pragma unroll
-    for (int other = 1; other < kRingWarps; ++other) {
-      sum += sums_of[other * Shape::kColumns * Shape::kRows + i];
-    }
-    if (p.bias) sum += load_float(p.bias, p.bias_dtype, column);
-    store_float(p.out, p.out_dtype, row * p.out_stride + column, activate(sum, p.activation));
-  }
+  Shape::Sums::store(p, sums_of, first_column, 0);
 #endif
 }
 

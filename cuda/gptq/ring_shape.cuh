@@ -3,6 +3,7 @@
 
 #include "bulk_weight.h"
 #include "fragments.cuh"
+#include "warp_sums.cuh"
 
 namespace fewbit::cuda::gptq {
 
@@ -27,8 +28,8 @@ struct RingShape {
   static constexpr int kXHalf = kPlaces * kXBytes + 2 * 128;
   static constexpr int kXAt = kPlaces * (kLowBytes + kHighBytes);
   static constexpr int kRingBytes = kXAt + 2 * kXHalf;
-  static constexpr int kSumBytes = kRingWarps * kColumns * kRows * 4;
-  static_assert(kRingBytes >= kSumBytes, "sums come to lie in the rings");
+  using Sums = WarpSums<kRingWarps, kColumns, kRows>;
+  static_assert(kRingBytes >= Sums::kBytes, "sums come to lie in the rings");
   static_assert(kXAt % 1024 == 0);
   static constexpr int kBarriers = kPlaces + 2;  // scales follow at a multiple of 16 bytes
 

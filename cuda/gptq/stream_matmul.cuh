@@ -9,11 +9,11 @@
 // a piece (Fine), the scales go into the weights instead.
 #pragma once
 
-#include "../common/convert.cuh"
 #include "../common/dependency.cuh"
 #include "../common/mma.cuh"
 #include "linear_gptq.h"
 #include "unpacker.cuh"
+#include "warp_sums.cuh"
 
 namespace fewbit::cuda::gptq {
 
@@ -56,7 +56,8 @@ template <class T, int RowTiles, int BatchTiles, bool Fine>
 struct StreamShape {
   static constexpr int kColumns = RowTiles * 16;
   static constexpr int kRows = BatchTiles * 8;
-  static constexpr int kSumBytes = kStreamWarps * kColumns * kRows * 4;
+  using Sums = WarpSums<kStreamWarps, kColumns, kRows>;
+  static constexpr int kSumBytes = Sums::kBytes;
   static constexpr int kGridsPerPiece = Fine ? 4 : 1;
 
   // Grids that a warp keeps of a row, for its own pieces; odd, so that eight rows lie in different
@@ -254,35 +255,9 @@ __global__ __launch_bounds__(kStreamThreads, MinBlocks) void stream_matmul(const
     }
   }
 
-#pragma unroll
-  for (int row_tile = 0; row_tile < RowTiles; ++row_tile) {
-#pragma unroll
-    for (int tile = 0; tile < BatchTiles; ++tile) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        sums_of[warp * Shape::kColumns * Shape::kRows +
-                (tile * 8 + part * 2 + i % 2) * Shape::kColumns + row_tile * 16 + i / 2 * 8 +
-                group] = sums[row_tile][tile][i];
-      }
-    }
-  }
+  Shape::Sums::put(sums, sums_of);
   __syncthreads();
-
-  const int count =
-      Shape::kColumns * static_cast<int>(min(int64_t{Shape::kRows}, p.rows - first_row));
-#pragma unroll 1
-  for (int i = static_cast<int>(threadIdx.x); i < count; i += kStreamThreads) {
-    const int64_t column = first_column + i % Shape::kColumns;
-    const int64_t row = first_row + i / Shape::kColumns;
-    if (column >= w.rows) continue;
-    float sum = sums_of[i];
-#pragma unroll
-    for (int other = 1; other < kStreamWarps; ++other) {
-      sum += sums_of[other * Shape::kColumns * Shape::kRows + i];
-    }
-    if (p.bias) sum += load_float(p.bias, p.bias_dtype, column);
-    store_float(p.out, p.out_dtype, row * p.out_stride + column, activate(sum, p.activation));
-  }
+  Shape::Sums::store(p, sums_of, first_column, first_row);
 }
 
 }  // namespace fewbit::cuda::gptq
