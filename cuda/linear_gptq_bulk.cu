@@ -83,8 +83,6 @@ int64_t stages_of(const LinearGptq& linear, const Context& context) {
   return stages >= std::min<int64_t>(kMinStages, most) ? stages : 0;
 }
 
-bool is_aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
-
 template <class T, int Bits, int Warps>
 void launch_bulk(const LinearGptq& linear, Context& context) {
   const Weight& w = linear.weight;
@@ -100,13 +98,11 @@ void launch_bulk(const LinearGptq& linear, Context& context) {
   config.block = dim3(bulk_threads(Warps));
   config.shared_bytes = static_cast<size_t>(layout.bytes);
   config.overlap = is_captured(context);
-  const float to_group =
-      w.groups <= 1 ? 0.0f : static_cast<float>(kBulkPiece) / static_cast<float>(w.group_size);
   const CUtensorMap low_map =
       byte_matrix_map(w.codes, w.rows, w.row_bytes(plane_width(Bits)), kBulkTile);
   const CUtensorMap high_map =
       Bits == 3 ? byte_matrix_map(w.high, w.rows, w.row_bytes(1), kBulkTile) : low_map;
-  launch(config, context, kernel, low_map, high_map, linear, layout.plan, to_group);
+  launch(config, context, kernel, low_map, high_map, linear, layout.plan, w.to_group(kBulkPiece));
 }
 
 template <class T, int Bits>
@@ -119,10 +115,8 @@ void launch_for_length(const LinearGptq& linear, Context& context) {
 
 bool bulk_fits(const LinearGptq& linear, const Context& context) {
   const Weight& w = linear.weight;
-  const bool aligned = is_aligned(w.scales) && is_aligned(w.zeros) && linear.depth % 8 == 0;
   const bool faster = w.bits < 4 || (w.bits == 4 && w.positions <= kLongestRowOfFourBits);
-  return context.properties.major >= 9 && faster && linear.rows == 1 && bulk_copies_fit(w) &&
-         aligned &&
+  return context.properties.major >= 9 && faster && linear.rows == 1 && bulk_copies_fit(linear) &&
          (is_long(linear) ? stages_of<kManyWarps>(linear, context)
                           : stages_of<kWarps>(linear, context)) > 0;
 }

@@ -53,11 +53,9 @@ void launch_fused(const LinearGptq& linear, const FusedPart& part, Context& cont
   const CUtensorMap high_map = Bits == 3 ? byte_matrix_map(w.high, w.rows, w.row_bytes(1),
                                                            Shape::kColumns, Shape::kStageDepth / 8)
                                          : low_map;
-  const float to_group =
-      w.groups == 1 ? 0.0f : static_cast<float>(kChunk) / static_cast<float>(w.group_size);
   launch(config, context, fused_matmul<T, Bits, BatchRows, Warpgroups>,
          byte_matrix_map(linear.x, linear.rows, linear.depth * 2, BatchRows), low_map, high_map,
-         linear, grid, to_group);
+         linear, grid, w.to_group(kChunk));
 }
 
 template <class T, int Bits>

@@ -28,8 +28,6 @@ void launch_ring(const LinearGptq& linear, Context& context) {
   config.block = dim3(kRingThreads);
   config.shared_bytes = static_cast<size_t>(Shape::shared_bytes(w.groups));
   config.overlap = is_captured(context);
-  const float to_group =
-      w.groups <= 1 ? 0.0f : static_cast<float>(kBulkPiece) / static_cast<float>(w.group_size);
   const CUtensorMap low_map = byte_matrix_map(w.codes, w.rows, w.row_bytes(plane_width(Bits)),
                                               Shape::kColumns, Shape::kLowRow);
   const CUtensorMap high_map =
@@ -38,7 +36,7 @@ void launch_ring(const LinearGptq& linear, Context& context) {
   // Boxes of no more rows than there are: those that reach beyond them take longer.
   const CUtensorMap x_map =
       byte_matrix_map(linear.x, linear.rows, linear.depth * 2, static_cast<int>(linear.rows));
-  launch(config, context, kernel, low_map, high_map, x_map, linear, to_group);
+  launch(config, context, kernel, low_map, high_map, x_map, linear, w.to_group(kBulkPiece));
 }
 
 // How many blocks of some tiles come to a multiprocessor.
@@ -83,8 +81,6 @@ void launch_for_rows(const LinearGptq& linear, Context& context) {
                    : launch_sixteen<T, Bits>(linear, context);
 }
 
-bool is_aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
-
 }  // namespace
 
 bool ring_fits(const LinearGptq& linear, const Context& context) {
@@ -94,8 +90,7 @@ bool ring_fits(const LinearGptq& linear, const Context& context) {
   static_assert(RingShape<8, 2, 2, 2>::kRingBytes >= RingShape<8, 1, 1, 4>::kRingBytes);
   return context.properties.major >= 9 &&
          bytes <= static_cast<int64_t>(context.properties.sharedMemPerBlockOptin) &&
-         linear.rows <= kMaxRows && linear.depth % 8 == 0 && bulk_copies_fit(w) &&
-         is_aligned(w.scales) && is_aligned(w.zeros);
+         linear.rows <= kMaxRows && bulk_copies_fit(linear);
 }
 
 void multiply_ring(const LinearGptq& linear, Context& context) {

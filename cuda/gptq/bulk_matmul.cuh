@@ -222,8 +222,8 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
         constexpr uint32_t kEightRows = 8 * 128, kPieceBoxes = Warps * kBulkPiece / 8 / 128;
         const uint32_t low = low_at + to_stage + i * kPieceBoxes * Slice::kWidth * Slice::kBoxBytes,
                        high = high_at + to_stage + i * kPieceBoxes * Slice::kBoxBytes;
-        products[i].add(staged_chunk<Slice, Bits>(low, high),
-                        staged_chunk<Slice, Bits>(low + kEightRows, high + kEightRows), limbs);
+        products[i].add(shared_chunk<Bits>(low, high),
+                        shared_chunk<Bits>(low + kEightRows, high + kEightRows), limbs);
       }
       const LimbColumns own_columns =
           load_limb_columns(columns_at + slice * (Warps * 4 * sizeof(LimbColumns)));

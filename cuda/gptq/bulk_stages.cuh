@@ -71,24 +71,4 @@ __device__ __forceinline__ uint32_t chunk_offset(int row, int chunk) {
                                ((byte % 128) ^ (row % 8 * 16)));
 }
 
-// A chunk at such addresses in both planes.
-template <class Slice, int Bits>
-__device__ __forceinline__ Chunk<Bits> staged_chunk(uint32_t low, uint32_t high) {
-  Chunk<Bits> result;
-  if constexpr (Slice::kWidth == 2) {
-    const uint2 two = load_shared_two(low);
-    result.words[0] = two.x;
-    result.words[1] = two.y;
-  } else {
-    static_assert(Slice::kWidth == 4);
-    const uint4 four = load_shared_four(low);
-    result.words[0] = four.x;
-    result.words[1] = four.y;
-    result.words[2] = four.z;
-    result.words[3] = four.w;
-  }
-  if constexpr (Bits == 3) result.high = load_shared(high);
-  return result;
-}
-
 }  // namespace fewbit::cuda::gptq

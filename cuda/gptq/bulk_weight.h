@@ -10,8 +10,10 @@ namespace fewbit::cuda::gptq {
 constexpr int kBulkTile = 16;    // rows of W
 constexpr int kBulkPiece = 128;  // positions
 
-// Whole tiles of rows that the copies can begin at, groups of whole pieces, scales of 16 bits.
-inline bool bulk_copies_fit(const Weight& w) {
+// Whole tiles of rows that the copies can begin at, groups of whole pieces, scales of 16 bits, and rows of
+// x in whole units of 16 bytes.
+inline bool bulk_copies_fit(const LinearGptq& linear) {
+  const Weight& w = linear.weight;
   const auto is_aligned = [](const void* pointer) {
     return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
   };
@@ -19,8 +21,8 @@ inline bool bulk_copies_fit(const Weight& w) {
                         w.row_bytes(ops::gptq::low_width(w.bits)) % 16 == 0 &&
                         (w.bits != 3 || w.row_bytes(1) % 16 == 0);
   const bool groups_fit = w.groups == 1 || w.group_size % kBulkPiece == 0;
-  return rows_fit && groups_fit && w.scales_dtype != DType::F32 && is_aligned(w.codes) &&
-         is_aligned(w.high);
+  return rows_fit && groups_fit && w.scales_dtype != DType::F32 && linear.depth % 8 == 0 &&
+         is_aligned(w.codes) && is_aligned(w.high) && is_aligned(w.scales) && is_aligned(w.zeros);
 }
 
 }  // namespace fewbit::cuda::gptq

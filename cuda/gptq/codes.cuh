@@ -163,4 +163,27 @@ __device__ __forceinline__ Chunk<Bits> load_chunk(const uint8_t* low, const uint
   return chunk;
 }
 
+// A chunk in shared memory, at the addresses of its planes. Of 8 bits it has two parts of 16 bytes.
+template <int Bits>
+__device__ __forceinline__ Chunk<Bits> shared_chunk(uint32_t low, uint32_t high,
+                                                    uint32_t second = 0) {
+  Chunk<Bits> chunk;
+  if constexpr (plane_width(Bits) == 2) {
+    const uint2 two = load_shared_two(low);
+    chunk.words[0] = two.x;
+    chunk.words[1] = two.y;
+  } else {
+#pragma unroll
+    for (int i = 0; i < Bits; i += 4) {
+      const uint4 four = load_shared_four(i == 0 ? low : second);
+      chunk.words[i] = four.x;
+      chunk.words[i + 1] = four.y;
+      chunk.words[i + 2] = four.z;
+      chunk.words[i + 3] = four.w;
+    }
+  }
+  if constexpr (Bits == 3) chunk.high = load_shared(high);
+  return chunk;
+}
+
 }  // namespace fewbit::cuda::gptq

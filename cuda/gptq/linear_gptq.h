@@ -27,6 +27,12 @@ struct Weight {
 
   // Bytes from one row of a plane of fields of some width to the next.
   __host__ __device__ int64_t row_bytes(int width) const { return padded(positions) * width / 8; }
+
+  // What turns the number of a part of a row, of so many positions, into its group: rounded down, once
+  // half a part is added.
+  float to_group(int part) const {
+    return groups <= 1 ? 0.0f : static_cast<float>(part) / static_cast<float>(group_size);
+  }
 };
 
 struct LinearGptq {

@@ -131,8 +131,8 @@ __global__ __launch_bounds__(kRingThreads,
         const int row = row_tile * 16 + half * 8, at = row * w.groups + grid;
         const uint32_t low_row = low_stage + row * Shape::kLowRow;
         const Unpacker<T, Bits> unpack(static_cast<uint32_t>(own_zeros[at]));
-        unpack(ring_chunk<Bits>(first_low + low_row, next_low + low_row,
-                                high_at + high_stage + row * Shape::kHighRow),
+        unpack(shared_chunk<Bits>(first_low + low_row, high_at + high_stage + row * Shape::kHighRow,
+                                  next_low + low_row),
                pairs[half]);
         scale[half] = is_bf16 ? __uint_as_float(uint32_t{own_scales[at]} << 16)
                               : __half2float(__ushort_as_half(own_scales[at]));

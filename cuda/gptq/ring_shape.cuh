@@ -46,26 +46,4 @@ __device__ __forceinline__ uint32_t ring_offset(int row, int chunk) {
   return static_cast<uint32_t>(swizzled<RowBytes>(row, byte / 16) + byte % 16);
 }
 
-// A chunk at such addresses in both planes.
-template <int Bits>
-__device__ __forceinline__ Chunk<Bits> ring_chunk(uint32_t low, uint32_t next, uint32_t high) {
-  Chunk<Bits> chunk;
-  if constexpr (Bits == 2 || Bits == 3) {
-    const uint2 two = load_shared_two(low);
-    chunk.words[0] = two.x;
-    chunk.words[1] = two.y;
-  } else {
-#pragma unroll
-    for (int i = 0; i < Bits; i += 4) {
-      const uint4 four = load_shared_four(i == 0 ? low : next);
-      chunk.words[i] = four.x;
-      chunk.words[i + 1] = four.y;
-      chunk.words[i + 2] = four.z;
-      chunk.words[i + 3] = four.w;
-    }
-  }
-  if constexpr (Bits == 3) chunk.high = load_shared(high);
-  return chunk;
-}
-
 }  // namespace fewbit::cuda::gptq

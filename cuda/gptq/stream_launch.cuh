@@ -27,11 +27,8 @@ void launch_stream(const LinearGptq& linear, Context& context) {
   config.block = dim3(kStreamThreads);
   config.shared_bytes = Shape::shared_bytes(w.positions);
   config.overlap = is_captured(context);
-  const float to_group =
-      w.groups <= 1 ? 0.0f
-                    : static_cast<float>(Fine ? kChunk : kPiece) / static_cast<float>(w.group_size);
   launch(config, context, stream_matmul<T, Bits, RowTiles, BatchTiles, Stage, Fine, MinBlocks>,
-         linear, to_group);
+         linear, w.to_group(Fine ? kChunk : kPiece));
 }
 
 template <class T, int Bits>
