@@ -11,13 +11,12 @@ namespace fewbit::cuda::gptq {
 namespace {
 
 // Beyond this x and the grids of a tile leave too little of half a multiprocessor's memory to codes.
-constexpr int64_t long_row(int bits) { return bits == 4 ? 8192 : 12288; }
+constexpr int64_t kLongRow = 8192;
 // Beyond this there is no room for enough codes of 4 bits under way: other kernels are as fast.
 constexpr int64_t kLongestRowOfFourBits = 16384;
 
-constexpr int64_t kFullSharedBytes = 224 * 1024;
-// Two blocks of this size fit a multiprocessor.
-constexpr int64_t kHalfSharedBytes = 112 * 1024;
+// Two blocks of this size fit a multiprocessor, with what the system reserves for each.
+constexpr int64_t kHalfSharedBytes = 113 * 1024;
 constexpr int kMinStages = 3;  // fewer would leave the memory system idle between stages
 
 // Two blocks share a multiprocessor, or one of twice the size has it.
@@ -25,9 +24,7 @@ constexpr int kWarps = 8, kManyWarps = 16;
 
 int64_t divide_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit; }
 
-bool is_long(const LinearGptq& linear) {
-  return linear.weight.positions > long_row(linear.weight.bits);
-}
+bool is_long(const LinearGptq& linear) { return linear.weight.positions > kLongRow; }
 
 template <int Warps>
 int64_t stage_bytes(int bits) {
@@ -42,7 +39,7 @@ struct Layout {
 };
 
 template <int Warps>
-Layout layout_of(const LinearGptq& linear, int64_t stages) {
+Layout layout_of(const LinearGptq& linear, int64_t stages, int64_t fetched) {
   const Weight& w = linear.weight;
   const int64_t slices = divide_up(w.positions, BulkSlice<2, Warps>::kPositions),
                 pieces = divide_up(w.positions, kBulkPiece);
@@ -52,14 +49,18 @@ Layout layout_of(const LinearGptq& linear, int64_t stages) {
   const int64_t sums = Warps * kBulkTile * 4;
   Layout layout;
   layout.plan.stages = static_cast<int>(stages);
+  // What takes as long as x to come. With more, x would come late; with less, codes of 4 bits.
+  layout.plan.early = w.bits == 4 ? 2 : 1;
   layout.plan.slots = static_cast<int>(slots);
+  layout.plan.fetched = static_cast<int>(fetched);
   layout.plan.scales_bytes = static_cast<int>(scales);
   layout.plan.zeros_bytes = static_cast<int>(zeros);
   layout.plan.pieces = static_cast<int>(pieces);
   layout.plan.slices = static_cast<int>(slices);
-  layout.bytes = 1024 + static_cast<int64_t>(sizeof(BulkShared)) +
-                 stages * stage_bytes<Warps>(w.bits) + slots * (scales + zeros + grids + sums) +
-                 slices * Warps * static_cast<int64_t>(kLimbWords * 4 + 4 * sizeof(LimbColumns));
+  layout.bytes = stages * stage_bytes<Warps>(w.bits) + static_cast<int64_t>(sizeof(BulkShared)) +
+                 fetched * (scales + zeros) +
+                 slices * Warps * static_cast<int64_t>(kLimbWords * 4 + 4 * sizeof(LimbColumns)) +
+                 slots * (grids + sums);
   return layout;
 }
 
@@ -70,23 +71,25 @@ int64_t blocks_of(const LinearGptq& linear, const Context& context) {
                            linear.weight.rows / kBulkTile);
 }
 
-// As many stages as fit; 0 where these are too few.
+// As many stages as fit, none where these are too few; then the scales of a second tile.
 template <int Warps>
-int64_t stages_of(const LinearGptq& linear, const Context& context) {
+Layout best_layout(const LinearGptq& linear, const Context& context) {
   const Weight& w = linear.weight;
   const int64_t most = divide_up(w.rows / kBulkTile, blocks_of(linear, context)) *
                        divide_up(w.positions, BulkSlice<2, Warps>::kPositions);
-  const int64_t limit = std::min<int64_t>(Warps == kWarps ? kHalfSharedBytes : kFullSharedBytes,
-                                          context.properties.sharedMemPerBlockOptin);
+  const auto all = static_cast<int64_t>(context.properties.sharedMemPerBlockOptin);
+  const int64_t limit = Warps == kWarps ? std::min(kHalfSharedBytes, all) : all;
   int64_t stages = std::min<int64_t>(kMaxStages, most);
-  while (stages > 0 && layout_of<Warps>(linear, stages).bytes > limit) --stages;
-  return stages >= std::min<int64_t>(kMinStages, most) ? stages : 0;
+  while (stages > 0 && layout_of<Warps>(linear, stages, 1).bytes > limit) --stages;
+  if (stages < std::min<int64_t>(kMinStages, most)) stages = 0;
+  const Layout layout = layout_of<Warps>(linear, stages, kMaxFetched);
+  return layout.bytes <= limit ? layout : layout_of<Warps>(linear, stages, 1);
 }
 
 template <class T, int Bits, int Warps>
 void launch_bulk(const LinearGptq& linear, Context& context) {
   const Weight& w = linear.weight;
-  const Layout layout = layout_of<Warps>(linear, stages_of<Warps>(linear, context));
+  const Layout layout = best_layout<Warps>(linear, context);
   const auto kernel = bulk_matmul<T, Bits, Warps>;
   // A multiprocessor runs blocks of two kernels at a time only if both divide its memory alike.
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
@@ -117,8 +120,9 @@ bool bulk_fits(const LinearGptq& linear, const Context& context) {
   const Weight& w = linear.weight;
   const bool faster = w.bits < 4 || (w.bits == 4 && w.positions <= kLongestRowOfFourBits);
   return context.properties.major >= 9 && faster && linear.rows == 1 && bulk_copies_fit(linear) &&
-         (is_long(linear) ? stages_of<kManyWarps>(linear, context)
-                          : stages_of<kWarps>(linear, context)) > 0;
+         (is_long(linear) ? best_layout<kManyWarps>(linear, context)
+                          : best_layout<kWarps>(linear, context))
+                 .plan.stages > 0;
 }
 
 void multiply_bulk(const LinearGptq& linear, Context& context) {

@@ -21,6 +21,23 @@ __device__ __forceinline__ uint32_t remote_address(const void* local, uint32_t r
   return remote;
 }
 
+// The number of a warp in its block. The compiler knows that it is the same for all lanes.
+__device__ __forceinline__ int warp_number() {
+  return static_cast<int>(__shfl_sync(0xffffffffu, threadIdx.x / 32, 0));
+}
+
+// True in one thread of a warp that is here as a whole, always the same one. The compiler then knows that
+// it is alone: a copy that lane 0 starts costs a loop over all lanes that might be there as well.
+__device__ __forceinline__ bool elect_one() {
+  uint32_t is_elected;
+  asm volatile(
+      "{\n\t.reg .pred elected;\n\t"
+      "elect.sync _|elected, 0xffffffff;\n\t"
+      "selp.u32 %0, 1, 0, elected;\n\t}"
+      : "=r"(is_elected));
+  return is_elected;
+}
+
 // --- mbarrier ---------------------------------------------------------------------------------
 
 __device__ __forceinline__ void barrier_init(uint64_t& barrier, uint32_t arrivals) {
@@ -253,6 +270,11 @@ __device__ __forceinline__ void send_word(uint32_t* local, uint32_t value, uint6
 template <int Id, int Threads>
 __device__ __forceinline__ void named_sync() {
   asm volatile("bar.sync %0, %1;" ::"n"(Id), "n"(Threads) : "memory");
+}
+// Of a whole warp that others wait for, without waiting itself.
+template <int Id, int Threads>
+__device__ __forceinline__ void named_arrive() {
+  asm volatile("bar.arrive %0, %1;" ::"n"(Id), "n"(Threads) : "memory");
 }
 
 template <int Registers>

@@ -7,15 +7,17 @@
 // products. Two more warps serve them: one fills the stages; the other makes scales and zero points
 // ready, adds up what the warps found of a tile, in fixed order, and stores it.
 //
+// What is needed first is asked for first: scales of the first tiles, a few stages, x, then all other
+// stages. Behind as many codes as there is room for, the rest would come late.
+//
 // Sums of a piece are of codes times x, in integers (limbs.cuh); the scale follows in f32, after the zero
 // point's share, which is the sum of x over the piece. So groups must consist of whole pieces.
 #pragma once
 
 #include "../common/dependency.cuh"
-#include "../common/hopper.cuh"
-#include "../common/reduce.cuh"
-#include "bulk_stages.cuh"
-#include "limbs.cuh"
+#include "bulk_codes.cuh"
+#include "bulk_grids.cuh"
+#include "bulk_x.cuh"
 
 namespace fewbit::cuda::gptq {
 
@@ -26,111 +28,72 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
 #if __CUDA_ARCH__ >= 900
   using Slice = BulkSlice<Bits, Warps>;
   using namespace hopper;
-  extern __shared__ unsigned char shared_bytes[];
-  // In a way that leaves the compiler knowing what memory this is.
-  unsigned char* ring = shared_bytes + (-shared_address(shared_bytes) & 1023u);
+  // As the swizzle of the copies asks; at K = 28672 there is no room to align it here.
+  extern __shared__ __align__(1024) unsigned char ring[];
   auto& shared = *reinterpret_cast<BulkShared*>(ring + plan.stages * Slice::kStageBytes);
-  auto* scales = reinterpret_cast<unsigned char*>(&shared + 1);  // as in memory
-  unsigned char* zeros = scales + plan.slots * plan.scales_bytes;
-  auto* x = reinterpret_cast<uint32_t*>(zeros + plan.slots * plan.zeros_bytes);  // in limbs
-  const int pairs = plan.slices * Warps, grid_count = plan.slices * Slice::kPieces * kGridStride;
+  auto* fetched = reinterpret_cast<unsigned char*>(&shared + 1);  // scales, then zero points
+  auto* x = reinterpret_cast<uint32_t*>(
+      fetched + plan.fetched * (plan.scales_bytes + plan.zeros_bytes));  // in limbs
+  const int pairs = plan.slices * Warps, pieces = plan.slices * Slice::kPieces;
+  const int grid_count = pieces * kGridStride;
   auto* columns = reinterpret_cast<LimbColumns*>(x + pairs * kLimbWords);  // [pairs][4]
   auto* grids = reinterpret_cast<BulkGrid*>(columns + pairs * 4);          // [slots][pieces][rows]
   auto* sums = reinterpret_cast<float*>(grids + plan.slots * grid_count);  // [slots][warps][tile]
 
   const Weight& w = p.weight;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int warp = warp_number(), lane = threadIdx.x % 32;
   const int64_t tiles = w.rows / kBulkTile;
   const auto first_tile = static_cast<int>(tiles * blockIdx.x / gridDim.x);
   const int own_tiles = static_cast<int>(tiles * (blockIdx.x + 1) / gridDim.x) - first_tile;
+  // Barriers can be used; x has been asked for.
+  const auto begin = [] { named_arrive<1, bulk_threads(Warps)>(); };
+  const auto wait_for_begin = [] { named_sync<1, bulk_threads(Warps)>(); };
+  const auto say_asked = [] { named_arrive<2, (Warps + 1) * 32>(); };
+  const auto wait_for_asked = [] { named_sync<2, (Warps + 1) * 32>(); };
   start_successor();
-  if (warp == Warps && lane == 0) {
-    prefetch_map(low_map);
-    if (Bits == 3) prefetch_map(high_map);
-    for (int i = 0; i < plan.stages; ++i) {
-      barrier_init(shared.full[i], 1);
-      barrier_init(shared.empty[i], Warps);
-    }
-    for (int i = 0; i < plan.slots; ++i) {
-      barrier_init(shared.came[i], 1);
-      barrier_init(shared.ready[i], 32);
-      barrier_init(shared.done[i], Warps * 32);
-    }
-    barrier_init_fence();
-  }
-  __syncthreads();
 
+  // Weights may be read before the kernel's predecessor has ended: they are constants of a captured
+  // graph, and outside of one the launch does not overlap.
   if (warp == Warps) {
-    // Weights may be read before the kernel's predecessor has ended: they are constants of a captured
-    // graph, and outside of one the launch does not overlap.
-    if (lane == 0) {
-      RingPosition stage;
-      int slot = 0, filled = 0;
-      for (int tile = 0; tile < own_tiles; ++tile) {
-        const int row = (first_tile + tile) * kBulkTile;
-        for (int slice = 0; slice < plan.slices; ++slice) {
-          if (filled >= plan.stages) wait(shared.empty[stage.at], stage.phase ^ 1);
-          uint64_t& full = shared.full[stage.at];
-          const auto boxes_of = [&](int width, int most) {
-            const auto bytes = static_cast<int>(w.row_bytes(width)) - slice * most * 128;
-            return min(most, (bytes + 127) / 128);
-          };
-          const int low_boxes = boxes_of(Slice::kWidth, Slice::kLowBoxes);
-          const int high_boxes = Bits == 3 ? boxes_of(1, Slice::kHighBoxes) : 0;
-          arrive_expecting(full, (low_boxes + high_boxes) * Slice::kBoxBytes);
-          unsigned char* to = ring + stage.at * Slice::kStageBytes;
-          for (int i = 0; i < low_boxes; ++i) {
-            copy_box(to + i * Slice::kBoxBytes, low_map, full, (slice * Slice::kLowBoxes + i) * 128,
-                     row);
-          }
-          for (int i = 0; i < high_boxes; ++i) {
-            copy_box(to + (Slice::kLowBoxes + i) * Slice::kBoxBytes, high_map, full,
-                     (slice * Slice::kHighBoxes + i) * 128, row);
-          }
-          if (slice == 0) {
-            const int64_t at = int64_t{row} * w.groups;
-            uint64_t& came = shared.came[slot];
-            arrive_expecting(came, plan.scales_bytes + plan.zeros_bytes);
-            copy_bytes(scales + slot * plan.scales_bytes,
-                       static_cast<const uint16_t*>(w.scales) + at, plan.scales_bytes, came);
-            copy_bytes(zeros + slot * plan.zeros_bytes, w.zeros + at, plan.zeros_bytes, came);
-          }
-          stage.step(plan.stages);
-          ++filled;
-        }
-        if (++slot == plan.slots) slot = 0;
+    BulkCodes<Bits, Warps> codes(low_map, high_map, w, plan, shared, ring, first_tile * kBulkTile);
+    const int slices = own_tiles * plan.slices;
+    if (elect_one()) {
+      for (int i = 0; i < plan.stages; ++i) {
+        barrier_init(shared.full[i], 1);
+        barrier_init(shared.empty[i], Warps);
       }
+      barrier_init_fence();
     }
+    __syncwarp();
+    begin();
+    if (elect_one()) codes.fill(min(plan.early, slices));
+    __syncwarp();
+    wait_for_asked();
+    if (elect_one()) codes.fill(slices);
+    __syncwarp();
     wait_for_predecessor();
     return;
   }
 
   if (warp > Warps) {
-    const auto prepare_grids = [&](int slot, uint32_t phase) {
-      wait(shared.came[slot], phase);
-      const auto* from = reinterpret_cast<const uint16_t*>(scales + slot * plan.scales_bytes);
-      const unsigned char* from_zeros = zeros + slot * plan.zeros_bytes;
-      // Lanes along a row's pieces: both the loads and the stores then use all banks.
-      // A piece past the end of a row, of which x is zero, has another's.
-      for (int piece = lane; piece < plan.slices * Slice::kPieces; piece += 32) {
-        const int group =
-            static_cast<int>((static_cast<float>(min(piece, plan.pieces - 1)) + 0.5f) * to_group);
-        uint16_t scale[kBulkTile];
-        unsigned char zero[kBulkTile];
-#pragma unroll
-        for (int row = 0; row < kBulkTile; ++row) {
-          scale[row] = from[row * w.groups + group];
-          zero[row] = from_zeros[row * w.groups + group];
-        }
-        BulkGrid* to = grids + slot * grid_count + piece * kGridStride;
-#pragma unroll
-        for (int row = 0; row < kBulkTile; ++row) {
-          to[row] = BulkGrid{scale[row], static_cast<uint16_t>(zero[row] * 16)};
-        }
+    BulkGrids next(w, plan, shared, fetched, first_tile, own_tiles);
+    if (elect_one()) {
+      for (int i = 0; i < plan.fetched; ++i) barrier_init(shared.came[i], 1);
+      barrier_init_fence();
+      next.fetch_first();
+      for (int i = 0; i < plan.slots; ++i) {
+        barrier_init(shared.ready[i], 32);
+        barrier_init(shared.done[i], Warps * 32);
       }
+      barrier_init_fence();
+    }
+    __syncwarp();
+    begin();
+    const auto prepare = [&](int slot) {
+      next.prepare(pieces, to_group, grids + slot * grid_count);
       arrive(shared.ready[slot]);
     };
-    for (int tile = 0; tile < min(plan.slots, own_tiles); ++tile) prepare_grids(tile, 0);
+    for (int tile = 0; tile < min(plan.slots, own_tiles); ++tile) prepare(tile);
     wait_for_predecessor();
     RingPosition slot;
     for (int tile = 0; tile < own_tiles; ++tile) {
@@ -145,56 +108,18 @@ __global__ __launch_bounds__(bulk_threads(Warps), Warps <= 8 ? 2 : 1) void bulk_
         store_float(p.out, p.out_dtype, column, activate(value, p.activation));
       }
       __syncwarp();
-      if (tile + plan.slots < own_tiles) prepare_grids(slot.at, slot.phase ^ 1);
+      if (tile + plan.slots < own_tiles) prepare(slot.at);
       slot.step(plan.slots);
     }
     return;
   }
 
-  // The warp's own pieces of x, into shared memory.
-  constexpr int kBatch = 4;  // slices whose loads are under way at a time
+  wait_for_predecessor();
+  put_x<T, Bits, Warps>(p, plan.slices, x, columns, say_asked);
+  wait_for_begin();
+
   const int group = lane / 4, part = lane % 4, tile_row = tile_row_of(group);
   const int weight = limb_weight(part);
-  wait_for_predecessor();
-  for (int first = 0; first < plan.slices; first += kBatch) {
-    LimbValues values[kBatch];
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const int piece = (first + i) * Slice::kPieces + lane / 16 * Warps + warp;
-      const int at = piece * kBulkPiece + limb_position<Bits>(lane);
-      const auto load = [&](int position) {
-        return position < p.depth
-                   ? *reinterpret_cast<const uint2*>(static_cast<const T*>(p.x) + position)
-                   : uint2{0, 0};
-      };
-      values[i] = LimbValues{load(at), load(at + kFarValues<Bits>)};
-    }
-    // Two slices at a time, of which one's latencies hide the other's.
-#pragma unroll
-    for (int i = 0; i < kBatch; i += 2) {
-      if (first + i >= plan.slices) break;
-      const bool both = first + i + 1 < plan.slices;
-      uint32_t* to = x + ((first + i) * Warps + warp) * kLimbWords;
-      const float units[] = {
-          put_limbs<T, Bits>(values[i], lane, to, true),
-          put_limbs<T, Bits>(values[i + 1], lane, to + Warps * kLimbWords, both)};
-      __syncwarp();
-      // Twice the first if there is no second.
-      const uint32_t from = shared_address(to + limb_words(lane));
-      int sums[2];
-      sum_limbs(from, both ? from + Warps * kLimbWords * 4 : from, weight, sums);
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        const float unit = __shfl_sync(kFullWarp, units[j], part / 2 * 16);
-        if (lane < 4 && (j == 0 || both)) {
-          columns[((first + i + j) * Warps + warp) * 4 + part] =
-              LimbColumns{sums[j], part % 2 ? unit * 65536 : unit};
-        }
-      }
-    }
-  }
-  __syncwarp();
-
   // Where the thread finds its first chunk in a stage, and its first x: kept, rather than computed for each
   // slice.
   uint32_t low_at =

@@ -1,5 +1,4 @@
-// What bulk_matmul keeps in shared memory: slices of codes as bulk copies leave them, scales and zero
-// points as its multipliers read them.
+// What bulk_matmul keeps in shared memory: slices of codes as bulk copies leave them.
 #pragma once
 
 #include "../common/ring_position.cuh"
@@ -11,6 +10,7 @@ namespace fewbit::cuda::gptq {
 static_assert(kBulkPiece == 4 * kChunk);
 constexpr int kWarpPieces = 2;  // of each warp in a slice
 constexpr int kMaxStages = 16;  // and slots
+constexpr int kMaxFetched = 2;  // tiles whose scales lie as in memory
 
 // Threads of a block of which `warps` multiply.
 constexpr int bulk_threads(int warps) { return (warps + 2) * 32; }
@@ -27,11 +27,12 @@ struct BulkSlice {
   static constexpr int kStageBytes = (kLowBoxes + kHighBoxes) * kBoxBytes;
 };
 
-// How a launch lays out its shared memory: the struct below, the stages at a multiple of 1024 bytes,
-// then these.
+// How a launch lays out its shared memory: the stages, the struct below, then these.
 struct BulkPlan {
   int stages;
+  int early;         // of these, filled before x is asked for
   int slots;         // tiles under way: enough that a stage's next tile finds one free
+  int fetched;       // tiles whose scales and zero points lie as in memory
   int scales_bytes;  // of a tile, a multiple of 16
   int zeros_bytes;   // likewise
   int pieces;        // of a row
@@ -40,21 +41,9 @@ struct BulkPlan {
 
 struct BulkShared {
   uint64_t full[kMaxStages], empty[kMaxStages];
-  uint64_t came[kMaxStages],
-      ready[kMaxStages];      // a slot's grids: as in memory, for the multipliers
-  uint64_t done[kMaxStages];  // and its sums
+  uint64_t came[kMaxFetched];
+  uint64_t ready[kMaxStages], done[kMaxStages];  // a slot's grids, and its sums
 };
-
-// A scale in its own type, and 16 times its zero point.
-struct alignas(4) BulkGrid {
-  uint16_t scale, zero;
-
-  __device__ __forceinline__ float scale_of(bool is_bf16) const {
-    return is_bf16 ? __uint_as_float(uint32_t{scale} << 16) : __half2float(__ushort_as_half(scale));
-  }
-};
-// From one piece's grids to the next: threads that write, or read, side by side use all banks.
-constexpr int kGridStride = kBulkTile + 1;
 
 // Where lanes 4i .. 4i + 3 find their row of eight: those that load at the same time are then in
 // different banks, whatever the width.

@@ -4,7 +4,7 @@
 // sums in the same order, so the same bits.
 //
 // A block owns 16 * RowTiles rows of W; its warps split K into pieces of 128 positions, and each has a
-// ring of its own, which its first lane fills. Groups must consist of whole pieces.
+// ring of its own, which one of its lanes fills. Groups must consist of whole pieces.
 #pragma once
 
 #include "../common/dependency.cuh"
@@ -33,7 +33,7 @@ __global__ __launch_bounds__(kRingThreads,
 
   const Weight& w = p.weight;
   auto* zeros = reinterpret_cast<unsigned char*>(scales + Shape::kColumns * w.groups);
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int warp = warp_number(), lane = threadIdx.x % 32;
   const int group = lane / 4, part = lane % 4;
   const int first_column = static_cast<int>(blockIdx.x) * Shape::kColumns;
   const int pieces = static_cast<int>((w.positions + kBulkPiece - 1) / kBulkPiece);
@@ -72,15 +72,23 @@ __global__ __launch_bounds__(kRingThreads,
   }
   // Weights may be read before the wait: they are constants of a captured graph, and outside of one the
   // launch does not overlap.
-  if (lane == 0) {
+  if (elect_one()) {
     for (int i = 0; i < Stages; ++i) barrier_init(full[i], 1);
     barrier_init_fence();
+    // Behind as many codes as there is room for, x would come late.
+    constexpr int kEarly = Bits == 8 && BatchTiles == 1 ? Stages : 1;
+#pragma unroll
     for (int i = 0; i < Stages; ++i) {
-      if (warp + i * kRingWarps < pieces) copy_codes(warp + i * kRingWarps, i);
+      const int piece = warp + i * kRingWarps;
+      if (i < kEarly && piece < pieces) copy_codes(piece, i);
     }
     wait_for_predecessor();
+#pragma unroll
     for (int i = 0; i < Stages; ++i) {
-      if (warp + i * kRingWarps < pieces) copy_x(warp + i * kRingWarps, i);
+      const int piece = warp + i * kRingWarps;
+      if (piece >= pieces) break;
+      if (i >= kEarly) copy_codes(piece, i);
+      copy_x(piece, i);
     }
   }
   __syncthreads();
@@ -153,7 +161,7 @@ __global__ __launch_bounds__(kRingThreads,
       }
     }
     __syncwarp();
-    if (lane == 0 && piece + Stages * kRingWarps < pieces) {
+    if (piece + Stages * kRingWarps < pieces && elect_one()) {
       copy_codes(piece + Stages * kRingWarps, stage.at);
       copy_x(piece + Stages * kRingWarps, stage.at);
     }

@@ -32,7 +32,7 @@ __global__ __launch_bounds__(
   const int stage_bytes = Shape::stage_bytes(plan.tile);
   auto& shared = *reinterpret_cast<typename Shape::Shared*>(ring + plan.stages * stage_bytes);
   auto* const sums_of_tile = reinterpret_cast<int32_t*>(&shared + 1);
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int warp = hopper::warp_number(), lane = threadIdx.x % 32;
   const int64_t first_column = p.columns * blockIdx.x / gridDim.x;
   const int own_columns = static_cast<int>(p.columns * (blockIdx.x + 1) / gridDim.x - first_column);
   const int own_tiles = (own_columns + plan.tile - 1) / plan.tile;
@@ -72,7 +72,7 @@ __global__ __launch_bounds__(
     }
   };
   if (warp == kBulkWarps) {
-    if (lane == 0) {
+    if (elect_one()) {
       if (!p.settled) wait_for_predecessor();
       // Paced while the kernels before still run: what they read would queue behind all of it.
       const int pace = weight_box * kBulkWarps / kPacedBytes;
@@ -85,6 +85,7 @@ __global__ __launch_bounds__(
                    static_cast<int>(first_column) + tile * plan.tile);
       });
     }
+    __syncwarp();
     wait_for_predecessor();
     return;
   }
@@ -98,7 +99,7 @@ __global__ __launch_bounds__(
   }
   wait_for_predecessor();
   if (warp == kBulkWarps + 1) {
-    if (lane > 0) return;
+    if (!elect_one()) return;
     arrive(shared.released);
     fill([&](unsigned char* stage, uint64_t& full, int, int first_byte) {
       unsigned char* const to = stage + kBulkWarps * weight_box;

@@ -203,6 +203,10 @@ export const largeGptqCases: readonly OpCase[] = [
   linearGptqCase({ bits: 3, m: 1, n: 8480, k: 4224, groupSize: 128, relu: true }),
   linearGptqCase({ bits: 4, m: 1, n: 48, k: 12832, groupSize: 128, bias: true }),
   linearGptqCase({ bits: 2, m: 1, n: 2144, k: 12544, groupSize: 12544 }),
+  // More tiles than have their scales fetched at a time; so long a row that it is one; that x comes in parts.
+  linearGptqCase({ bits: 4, m: 1, n: 6352, k: 8320, groupSize: 128, bias: true }),
+  linearGptqCase({ bits: 3, m: 1, n: 4240, k: 28672, groupSize: 128 }),
+  linearGptqCase({ bits: 2, m: 1, n: 32, k: 33152, groupSize: 256 }),
   linearGptqCase({ bits: 3, m: 16, n: 10560, k: 3072, groupSize: 1024, bias: true }),
   linearGptqCase({ bits: 4, m: 9, n: 9504, k: 6176, groupSize: 128, spacing: 9600 }),
   linearGptqCase({ bits: 2, m: 5, n: 19008, k: 3072, groupSize: 128, relu: true }),
