@@ -33,16 +33,33 @@ int divide_up(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); 
 
 int column_tiles(const FusedPart& part) { return divide_up(part.columns, part.tile.columns()); }
 
-template <class T, int Bits, int BatchRows, int Warpgroups>
+int units_of(const FusedPart& part, const LinearGptq& linear) {
+  return column_tiles(part) * divide_up(linear.rows, part.tile.batch_rows);
+}
+
+// Whether a block takes several units: there are more than run at a time, of enough work, and the output
+// is as WarpStore asks.
+bool is_stream(const FusedPart& part, const LinearGptq& linear, const Context& context) {
+  return part.split == 1 && part.tile.batch_rows >= 128 &&
+         units_of(part, linear) > context.properties.multiProcessorCount &&
+         linear.out_dtype == linear.dtype && linear.weight.rows % 16 == 0 &&
+         linear.out_stride % 4 == 0 && reinterpret_cast<uintptr_t>(linear.out) % 8 == 0;
+}
+
+template <class T, int Bits, int BatchRows, int Warpgroups, bool IsStream>
 void launch_fused(const LinearGptq& linear, const FusedPart& part, Context& context) {
   using Shape = FusedShape<Bits, BatchRows, Warpgroups>;
   const Weight& w = linear.weight;
-  const FusedGrid grid{part.first_column, column_tiles(part), divide_up(w.positions, kTileDepth),
-                       part.split, groups_are_tiles(w) ? 1 : kTileParts};
+  const FusedGrid grid{part.first_column,
+                       column_tiles(part),
+                       units_of(part, linear),
+                       divide_up(w.positions, kTileDepth),
+                       part.split,
+                       groups_are_tiles(w) ? 1 : kTileParts};
   Launch config;
   config.name = "linear_gptq";
-  config.grid = dim3(
-      static_cast<unsigned>(grid.column_tiles * divide_up(linear.rows, BatchRows) * part.split));
+  config.grid = dim3(static_cast<unsigned>(IsStream ? context.properties.multiProcessorCount
+                                                    : grid.units * part.split));
   config.block = dim3(Shape::kThreads);
   config.cluster = part.split;
   config.shared_bytes = Shape::kSharedBytes;
@@ -53,25 +70,32 @@ void launch_fused(const LinearGptq& linear, const FusedPart& part, Context& cont
   const CUtensorMap high_map = Bits == 3 ? byte_matrix_map(w.high, w.rows, w.row_bytes(1),
                                                            Shape::kColumns, Shape::kStageDepth / 8)
                                          : low_map;
-  launch(config, context, fused_matmul<T, Bits, BatchRows, Warpgroups>,
+  launch(config, context, fused_matmul<T, Bits, BatchRows, Warpgroups, IsStream>,
          byte_matrix_map(linear.x, linear.rows, linear.depth * 2, BatchRows), low_map, high_map,
          linear, grid, w.to_group(kChunk));
+}
+
+template <class T, int Bits, int BatchRows, int Warpgroups>
+void launch_large(const LinearGptq& linear, const FusedPart& part, Context& context) {
+  is_stream(part, linear, context)
+      ? launch_fused<T, Bits, BatchRows, Warpgroups, true>(linear, part, context)
+      : launch_fused<T, Bits, BatchRows, Warpgroups, false>(linear, part, context);
 }
 
 template <class T, int Bits>
 void launch_for_tile(const LinearGptq& linear, const FusedPart& part, Context& context) {
   switch (part.tile.batch_rows) {
     case 16:
-      return launch_fused<T, Bits, 16, 2>(linear, part, context);
+      return launch_fused<T, Bits, 16, 2, false>(linear, part, context);
     case 32:
-      return launch_fused<T, Bits, 32, 2>(linear, part, context);
+      return launch_fused<T, Bits, 32, 2, false>(linear, part, context);
     case 64:
-      return launch_fused<T, Bits, 64, 2>(linear, part, context);
+      return launch_fused<T, Bits, 64, 2, false>(linear, part, context);
     case 128:
-      return part.tile.warpgroups == 2 ? launch_fused<T, Bits, 128, 2>(linear, part, context)
-                                       : launch_fused<T, Bits, 128, 3>(linear, part, context);
+      return part.tile.warpgroups == 2 ? launch_large<T, Bits, 128, 2>(linear, part, context)
+                                       : launch_large<T, Bits, 128, 3>(linear, part, context);
     default:
-      return launch_fused<T, Bits, 256, 2>(linear, part, context);
+      return launch_large<T, Bits, 256, 2>(linear, part, context);
   }
 }
 
@@ -127,6 +151,9 @@ struct RoundTimes {
   double fixed[std::size(kTiles)], step[std::size(kTiles)];
 };
 
+// To store results, where the next unit's tiles come meanwhile.
+constexpr double kStoreTimes[] = {0, 0.8, 1.0, 1.6};
+
 RoundTimes round_times(int bits) {
   switch (bits) {
     case 2:
@@ -148,18 +175,22 @@ double rounds_of(int blocks, int resident) {
 }
 
 // Microseconds on an H200: rounds of blocks, each of which fills its pipeline, goes through its part
-// of K, exchanges sums and stores results.
+// of K, exchanges sums and stores results. Where blocks take several units, only the first round fills
+// pipelines.
 double estimate(const FusedPart& part, const LinearGptq& linear, const Context& context) {
   const RoundTimes times = round_times(linear.weight.bits);
   const auto kind =
       static_cast<size_t>(std::find_if(std::begin(kTiles), std::end(kTiles),
                                        [&](const FusedTile& tile) { return tile == part.tile; }) -
                           std::begin(kTiles));
-  const int blocks = column_tiles(part) * divide_up(linear.rows, part.tile.batch_rows) * part.split;
-  const double rounds = rounds_of(blocks, resident_blocks(part.split, context));
+  const double rounds =
+      rounds_of(units_of(part, linear) * part.split, resident_blocks(part.split, context));
   const double exchange = part.split > 1 ? 0.5 + part.tile.batch_rows / 170.0 : 0;
-  return rounds * (times.fixed[kind] + divide_up(steps_of(linear), part.split) * times.step[kind] +
-                   exchange);
+  const double steps = divide_up(steps_of(linear), part.split) * times.step[kind] + exchange;
+  const double fixed = is_stream(part, linear, context)
+                           ? times.fixed[kind] + (rounds - 1) * kStoreTimes[kind]
+                           : rounds * times.fixed[kind];
+  return fixed + rounds * steps;
 }
 
 // The best way for some outputs if all go the same way.

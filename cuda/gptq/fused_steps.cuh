@@ -1,9 +1,8 @@
 // What fused_matmul does to a tile besides copying and multiplying it: scales and zero points staged,
-// codes unpacked, results stored.
+// codes unpacked.
 #pragma once
 
 #include "../common/hopper.cuh"
-#include "../common/store_four.cuh"
 #include "fragments.cuh"
 #include "linear_gptq.h"
 
@@ -59,12 +58,6 @@ class GridStager {
   int lane_;
   int first_[kRows];
 };
-
-// Four neighbouring outputs of a row, of which the first is number column.
-__device__ __forceinline__ void store_four(const LinearGptq& p, int64_t at, int64_t column,
-                                           const float (&values)[4]) {
-  cuda::store_four(p.out, p.out_dtype, at, column, p.weight.rows, values);
-}
 
 template <int Step, class T, int Bits>
 __device__ __forceinline__ void unpack_step(const HalfTileWords<Bits> (&words)[2],

@@ -225,6 +225,13 @@ export const largeGptqCases: readonly OpCase[] = [
     const groupSize = bits === 4 ? 32 : bits === 3 ? 64 : 256;
     return linearGptqCase({ bits, m: 200, n: 12260, k: 256, groupSize, bias: true });
   }),
+  // Several units to a block, of each shape of tile: the last ones not full, either way.
+  linearGptqCase({ bits: 4, m: 270, n: 9232, k: 512, groupSize: 128, bias: true }),
+  linearGptqCase({ bits: 4, m: 520, n: 9232, k: 512, groupSize: 512, relu: true }),
+  linearGptqCase({ bits: 4, m: 250, n: 25952, k: 512, groupSize: 128, spacing: 25956 }),
+  linearGptqCase({ bits: 3, m: 270, n: 9232, k: 512, groupSize: 32 }),
+  linearGptqCase({ bits: 2, m: 520, n: 9232, k: 512, groupSize: 128, bias: true, relu: true }),
+  linearGptqCase({ bits: 8, m: 250, n: 25952, k: 256, groupSize: 128, bias: true }),
   // Two launches, for whole rounds of blocks and the rest.
   linearGptqCase({
     bits: 4,
