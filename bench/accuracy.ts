@@ -12,10 +12,10 @@
  * Symmetric zero points unless `--asym`. Perplexity is that of windows of 512 held-out ids.
  */
 import { basename } from 'node:path';
-import { parseArgs } from 'node:util';
 import { AutoModelForCausalLM, perplexity } from 'fewbit';
 import { ACCURACY_OPTIONS, accuracySetup, WINDOW } from './support/accuracy-options';
 import { type Variant, variantsOf } from './support/gptq-variants';
+import { parseOptions } from './support/options';
 import { withQuantizedCopy } from './support/quantized-copy';
 import { checkSamples, progress, readIds, signedPercent } from './support/sample-files';
 import { type Column, markdownTable } from './support/table';
@@ -32,15 +32,13 @@ interface Result extends Partial<Variant> {
   quantizeSeconds: number;
 }
 
-const { values } = parseArgs({
-  options: {
-    ...ACCURACY_OPTIONS,
-    bits: { type: 'string', default: '8,4,3,2' },
-    'group-size': { type: 'string', default: '128' },
-    method: { type: 'string', default: 'rtn,gptq,act-order' },
-    asym: { type: 'boolean', default: false },
-    mse: { type: 'string', default: '2.4' },
-  },
+const values = parseOptions({
+  ...ACCURACY_OPTIONS,
+  bits: { type: 'string', default: '8,4,3,2' },
+  'group-size': { type: 'string', default: '128' },
+  method: { type: 'string', default: 'rtn,gptq,act-order' },
+  asym: { type: 'boolean', default: false },
+  mse: { type: 'string', default: '2.4' },
 });
 
 const { device, limit, calibration } = accuracySetup(values);

@@ -7,9 +7,9 @@
  *     [--batch 1,16,64] [--bits 8,4,3] [--scales static,feedback,dynamic] [--dtype f16|bf16]
  *     [--device cuda:0] [--json]
  */
-import { parseArgs } from 'node:util';
 import { Device, type DeviceName, ops, presetConfig } from 'fewbit';
 import { type CacheKind, tokenBytes } from './support/layer-cache';
+import { oneOf, parseOptions } from './support/options';
 import { peaksOf } from './support/peaks';
 import { type Column, markdownTable, percent, short } from './support/table';
 import { type AttentionShape, timeAttention } from './support/timed-attention';
@@ -28,17 +28,15 @@ interface Result extends AttentionShape, CacheKind {
   halfShare: number | undefined;
 }
 
-const { values } = parseArgs({
-  options: {
-    config: { type: 'string', default: 'llama-2-7b,llama-3-8b' },
-    context: { type: 'string', default: '1024,8192,32768' },
-    batch: { type: 'string', default: '1,16,64' },
-    bits: { type: 'string', default: '8,4,3' },
-    scales: { type: 'string', default: 'static' },
-    dtype: { type: 'string', default: 'f16' },
-    device: { type: 'string', default: 'cuda' },
-    json: { type: 'boolean', default: false },
-  },
+const values = parseOptions({
+  config: { type: 'string', default: 'llama-2-7b,llama-3-8b' },
+  context: { type: 'string', default: '1024,8192,32768' },
+  batch: { type: 'string', default: '1,16,64' },
+  bits: { type: 'string', default: '8,4,3' },
+  scales: { type: 'string', default: 'static' },
+  dtype: { type: 'string', default: 'f16' },
+  device: { type: 'string', default: 'cuda' },
+  json: { type: 'boolean', default: false },
 });
 
 const HALF: CacheKind = { bits: 16, scales: 'static' };
@@ -76,7 +74,7 @@ function shapes(): (AttentionShape & { config: string })[] {
 async function main(): Promise<void> {
   const device = Device.open(values.device as DeviceName);
   const peaks = peaksOf(device.name);
-  const half = values.dtype === 'bf16' ? 'bf16' : 'f16';
+  const half = oneOf('dtype', values.dtype, ['f16', 'bf16']);
   const dtype = device.type === 'cpu' ? 'f32' : half;
   const results: Result[] = [];
   for (const shape of shapes()) {

@@ -9,7 +9,6 @@
  * `--context` has one number for each config, or one for all. `--memory` is for a device with more
  * than that, in units of 10^9 bytes: the rest of its memory is taken first.
  */
-import { parseArgs } from 'node:util';
 import {
   AutoModelForCausalLM,
   type Device,
@@ -20,6 +19,7 @@ import {
 } from 'fewbit';
 import { type Filled, fillDevice } from './support/filled-cache';
 import { type CacheKind, tokenBytes } from './support/layer-cache';
+import { oneOf, parseOptions } from './support/options';
 import { type Column, markdownTable, short } from './support/table';
 
 interface Result extends Filled, CacheKind {
@@ -36,21 +36,19 @@ interface Result extends Filled, CacheKind {
 /** Bytes of one tensor that only takes memory. */
 const BALLAST = 2 ** 30;
 
-const { values } = parseArgs({
-  options: {
-    config: { type: 'string', default: 'llama-2-7b,opt-66b' },
-    context: { type: 'string', default: '4096,2048' },
-    bits: { type: 'string', default: '16,4,3' },
-    scales: { type: 'string', default: 'static' },
-    'group-size': { type: 'string', default: '128' },
-    memory: { type: 'string' },
-    device: { type: 'string', default: 'cuda' },
-    json: { type: 'boolean', default: false },
-  },
+const values = parseOptions({
+  config: { type: 'string', default: 'llama-2-7b,opt-66b' },
+  context: { type: 'string', default: '4096,2048' },
+  bits: { type: 'string', default: '16,4,3' },
+  scales: { type: 'string', default: 'static' },
+  'group-size': { type: 'string', default: '128' },
+  memory: { type: 'string' },
+  device: { type: 'string', default: 'cuda' },
+  json: { type: 'boolean', default: false },
 });
 
 function kinds(): CacheKind[] {
-  const scales = values.scales === 'dynamic' ? 'dynamic' : 'static';
+  const scales = oneOf('scales', values.scales, ['static', 'dynamic']);
   return values.bits.split(',').map((text): CacheKind => {
     const bits = ([16, ...ops.KV_BITS] as const).find((known) => String(known) === text);
     if (!bits) throw new Error(`--bits takes 16, ${ops.KV_BITS.join(', ')}, got '${text}'`);

@@ -6,7 +6,6 @@
  *
  * `--lm-head int8` adds a row for each model of the method bitnet: with its head in int8.
  */
-import { parseArgs } from 'node:util';
 import {
   AutoModelForCausalLM,
   type CausalLanguageModel,
@@ -15,6 +14,7 @@ import {
   presetFields,
 } from 'fewbit';
 import { METHOD_OPTIONS, type Method, nameOf, parseMethods } from './support/methods';
+import { parseOptions } from './support/options';
 import { type Peaks, peaksOf } from './support/peaks';
 import { type Column, markdownTable, median, percent, short } from './support/table';
 
@@ -37,19 +37,17 @@ interface Result {
   floorShare: number | undefined;
 }
 
-const { values } = parseArgs({
-  options: {
-    config: { type: 'string', default: 'llama-2-7b' },
-    method: { type: 'string', default: 'f16,llm.int8' },
-    ...METHOD_OPTIONS,
-    prompt: { type: 'string', default: '512' },
-    new: { type: 'string', default: '128' },
-    batch: { type: 'string', default: '1' },
-    'lm-head': { type: 'string' },
-    runs: { type: 'string', default: '3' },
-    device: { type: 'string', default: 'cuda' },
-    json: { type: 'boolean', default: false },
-  },
+const values = parseOptions({
+  config: { type: 'string', default: 'llama-2-7b' },
+  method: { type: 'string', default: 'f16,llm.int8' },
+  ...METHOD_OPTIONS,
+  prompt: { type: 'string', default: '512' },
+  new: { type: 'string', default: '128' },
+  batch: { type: 'string', default: '1' },
+  'lm-head': { type: 'string' },
+  runs: { type: 'string', default: '3' },
+  device: { type: 'string', default: 'cuda' },
+  json: { type: 'boolean', default: false },
 });
 
 const PAGE = 64;

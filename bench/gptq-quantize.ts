@@ -8,26 +8,24 @@
  *     [--group-size 128] [--group-size=-1] [--desc-act] [--asym] [--mse 2.4] [--dtype f16|bf16] [--device cuda:0]
  *     [--json]
  */
-import { parseArgs } from 'node:util';
-import { Device, type DeviceName, ops, presetConfig } from 'fewbit';
+import { Device, type DeviceName, type DType, ops, presetConfig } from 'fewbit';
+import { oneOf, parseOptions } from './support/options';
 import { type Peaks, peaksOf } from './support/peaks';
 import { type LinearShape, linearShapes } from './support/shapes';
 import { type Column, markdownTable, percent, short } from './support/table';
 
-const { values } = parseArgs({
-  options: {
-    config: { type: 'string', default: 'llama-2-7b' },
-    samples: { type: 'string', default: '128' },
-    seqlen: { type: 'string', default: '2048' },
-    bits: { type: 'string', default: '4' },
-    'group-size': { type: 'string', default: '128' },
-    'desc-act': { type: 'boolean', default: false },
-    asym: { type: 'boolean', default: false },
-    mse: { type: 'string', default: '0' },
-    dtype: { type: 'string', default: 'f16' },
-    device: { type: 'string', default: 'cuda' },
-    json: { type: 'boolean', default: false },
-  },
+const values = parseOptions({
+  config: { type: 'string', default: 'llama-2-7b' },
+  samples: { type: 'string', default: '128' },
+  seqlen: { type: 'string', default: '2048' },
+  bits: { type: 'string', default: '4' },
+  'group-size': { type: 'string', default: '128' },
+  'desc-act': { type: 'boolean', default: false },
+  asym: { type: 'boolean', default: false },
+  mse: { type: 'string', default: '0' },
+  dtype: { type: 'string', default: 'f16' },
+  device: { type: 'string', default: 'cuda' },
+  json: { type: 'boolean', default: false },
 });
 
 const STAGES = ['hessian', 'factor', 'quantize'] as const;
@@ -58,18 +56,18 @@ function floorSeconds({ n, k }: LinearShape, peaks: Peaks): Seconds {
 /** One layer, from its inputs to its codes. */
 class TimedQuantizer {
   readonly #device: Device;
+  readonly #dtype: DType;
   readonly #groupSize = Number(values['group-size']);
 
   constructor(device: Device) {
     this.#device = device;
+    const half = oneOf('dtype', values.dtype, ['f16', 'bf16']);
+    this.#dtype = device.type === 'cpu' ? 'f32' : half;
   }
 
   run({ n, k }: LinearShape, samples: number): Seconds {
     return this.#device.scope(() => {
-      using x = this.#noise(this.#device.type === 'cpu' ? 'f32' : values.dtype, [
-        Number(values.seqlen),
-        k,
-      ]);
+      using x = this.#noise(this.#dtype, [Number(values.seqlen), k]);
       using w = this.#noise('f32', [n, k], 0.02);
       using h = this.#device.allocate('f32', [k, k]);
       const hessian = this.#seconds(() => this.#addHessian(h, x, samples));
@@ -94,8 +92,8 @@ class TimedQuantizer {
     }
   }
 
-  #noise(dtype: string, shape: number[], scale = 1) {
-    return ops.fillRandom(this.#device.allocate(dtype as 'f32', shape), 7, scale);
+  #noise(dtype: DType, shape: number[], scale = 1) {
+    return ops.fillRandom(this.#device.allocate(dtype, shape), 7, scale);
   }
 
   #seconds(body: () => void): number {

@@ -12,7 +12,6 @@
  * columns where `--rotation` says so. `f16` as a method is fewbit's own
  * choice of kernel for 16-bit weights.
  */
-import { parseArgs } from 'node:util';
 import { Device, type DeviceName } from 'fewbit';
 import {
   bitsPerWeight,
@@ -21,6 +20,7 @@ import {
   nameOf,
   parseMethods,
 } from './support/methods';
+import { oneOf, parseOptions } from './support/options';
 import { type Peaks, peaksOf } from './support/peaks';
 import { type LinearShape, linearShapes, parseShape } from './support/shapes';
 import { type Column, markdownTable, percent, short } from './support/table';
@@ -41,21 +41,19 @@ interface Result extends LinearShape {
   floorShare: number | undefined;
 }
 
-const { values } = parseArgs({
-  options: {
-    config: { type: 'string', default: 'llama-2-7b' },
-    method: { type: 'string', default: 'llm.int8' },
-    ...METHOD_OPTIONS,
-    shape: { type: 'string' },
-    m: { type: 'string', default: '1,16,64,256,1024,4096' },
-    threshold: { type: 'string', default: '6' },
-    outliers: { type: 'string', default: '6' },
-    'input-bits': { type: 'string', default: '8' },
-    rotation: { type: 'string', default: '0' },
-    dtype: { type: 'string', default: 'f16' },
-    device: { type: 'string', default: 'cuda' },
-    json: { type: 'boolean', default: false },
-  },
+const values = parseOptions({
+  config: { type: 'string', default: 'llama-2-7b' },
+  method: { type: 'string', default: 'llm.int8' },
+  ...METHOD_OPTIONS,
+  shape: { type: 'string' },
+  m: { type: 'string', default: '1,16,64,256,1024,4096' },
+  threshold: { type: 'string', default: '6' },
+  outliers: { type: 'string', default: '6' },
+  'input-bits': { type: 'string', default: '8' },
+  rotation: { type: 'string', default: '0' },
+  dtype: { type: 'string', default: 'f16' },
+  device: { type: 'string', default: 'cuda' },
+  json: { type: 'boolean', default: false },
 });
 
 function floorMicroseconds(method: Method, { n, k }: LinearShape, m: number, peaks: Peaks): number {
@@ -88,7 +86,7 @@ async function main(): Promise<void> {
     outliers: Number(values.outliers),
     rotation: Number(values.rotation),
   };
-  const dtype = values.dtype === 'bf16' ? 'bf16' : 'f16';
+  const dtype = oneOf('dtype', values.dtype, ['f16', 'bf16']);
   const results: Result[] = [];
   for (const layer of layers()) {
     const timed = new TimedLinear(device, layer, dtype, input);

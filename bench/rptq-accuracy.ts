@@ -14,7 +14,6 @@
  * that are quantized as for RPTQ, but for `equalize`. Perplexity is that of windows of 512 ids.
  */
 import { basename } from 'node:path';
-import { parseArgs } from 'node:util';
 import {
   AutoModelForCausalLM,
   AutoTokenizer,
@@ -28,6 +27,7 @@ import {
   writeOutlierVariant,
 } from 'fewbit';
 import { ACCURACY_OPTIONS, accuracySetup, WINDOW } from './support/accuracy-options';
+import { parseOptions } from './support/options';
 import { withQuantizedCopy } from './support/quantized-copy';
 import { checkSamples, progress, readIds, signedPercent } from './support/sample-files';
 import { type Column, markdownTable } from './support/table';
@@ -57,13 +57,11 @@ interface Result {
   loss: number;
 }
 
-const { values } = parseArgs({
-  options: {
-    ...ACCURACY_OPTIONS,
-    variant: { type: 'string', default: 'plain,outlier' },
-    config: { type: 'string', default: Object.keys(RPTQ_CONFIGS).join(',') },
-    method: { type: 'string', default: 'paper,balanced,kmeans,tensor,token' },
-  },
+const values = parseOptions({
+  ...ACCURACY_OPTIONS,
+  variant: { type: 'string', default: 'plain,outlier' },
+  config: { type: 'string', default: Object.keys(RPTQ_CONFIGS).join(',') },
+  method: { type: 'string', default: 'paper,balanced,kmeans,tensor,token' },
 });
 
 /** Windows that show the naive method the span of each activation. */

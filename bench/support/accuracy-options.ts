@@ -6,7 +6,7 @@ import { SAMPLE_MODELS, SAMPLE_TEXT } from './sample-files';
 /** Token ids of a window that perplexity is taken of. */
 export const WINDOW = 512;
 
-/** Options of every benchmark of accuracy, for `parseArgs`. */
+/** Options of every benchmark of accuracy, for `parseOptions`. */
 export const ACCURACY_OPTIONS = {
   model: { type: 'string', default: SAMPLE_MODELS.join(',') },
   calibration: { type: 'string', default: join(SAMPLE_TEXT, 'calibration.txt') },
