@@ -12,6 +12,7 @@
 #include "../common/hopper.cuh"
 #include "../common/store_four.cuh"
 #include "../wgmma/s32.cuh"
+#include "../wgmma/tile_shared.cuh"
 #include "tile_weight.cuh"
 
 namespace fewbit::cuda::affine {
@@ -39,13 +40,8 @@ struct TileShape {
   // Sums on their way out, [Tokens][kTileColumns]: the padding keeps threads in different banks.
   static constexpr int kSumStride = kTileColumns + 4;
 
-  struct Shared {
-    union {
-      unsigned char stages[kStages][kStageBytes];  // X, codes, top bits, terms; 1024-byte aligned
-      float sums[Tokens * kSumStride];
-    };
-    uint64_t full[kStages], empty[kStages];
-  };
+  // A stage: X, codes, top bits, terms.
+  using Shared = TileShared<kStages, kStageBytes, Tokens * kSumStride>;
   static constexpr int kSharedBytes = sizeof(Shared) + 1024;  // room to align
 };
 

@@ -6,28 +6,10 @@
 #include "../common/async_copy.cuh"
 #include "../common/convert.cuh"
 #include "../common/mma.cuh"
+#include "../common/pairs.cuh"
 #include "../common/reduce.cuh"
 
 namespace fewbit::cuda::attention {
-
-// Two values as one register, the first in the low half.
-template <class T>
-__device__ __forceinline__ uint32_t pack(float low, float high) {
-  if constexpr (std::is_same_v<T, __half>) {
-    const __half2 both = __floats2half2_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&both);
-  } else {
-    const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&both);
-  }
-}
-
-// Transposes an 8 x 8 matrix whose row `group` lies in the lanes of that group.
-__device__ __forceinline__ uint32_t transpose(uint32_t row) {
-  uint32_t column;
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(column) : "r"(row));
-  return column;
-}
 
 // Four 8 x 8 matrices, each transposed; lane i names row i % 8 of matrix i / 8.
 __device__ __forceinline__ void load_transposed(uint32_t (&to)[4], uint32_t shared_address) {

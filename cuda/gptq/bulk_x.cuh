@@ -30,9 +30,9 @@ __device__ __forceinline__ void put_x(const LinearGptq& p, int slices, uint32_t*
       values[i] = LimbValues{load(at), load(at + kFarValues<Bits>)};
     }
     if (first == 0) asked();
-      // Two slices at a time, of which one's latencies hide the other's.
 #pragma unroll
     for (int i = 0; i < kBatch; i += 2) {
+      // Two slices at a time, of which one's latencies hide the other's.
       if (first + i >= slices) break;
       const bool both = first + i + 1 < slices;
       uint32_t* limbs = to + ((first + i) * Warps + warp) * kLimbWords;

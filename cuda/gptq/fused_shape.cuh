@@ -1,6 +1,7 @@
 // How fused_matmul's blocks are made up, and how they share a product.
 #pragma once
 
+#include "../wgmma/tile_shared.cuh"
 #include "fused_steps.cuh"
 
 namespace fewbit::cuda::gptq {
@@ -38,16 +39,11 @@ struct FusedShape {
   // One wgmma takes up to 128 rows of x.
   static constexpr int kMmaRows = BatchRows < 128 ? BatchRows : 128;
   static constexpr int kMmas = BatchRows / kMmaRows;
-  // Sums of a cluster's blocks on their way out, [BatchRows][kColumns]: the padding keeps threads in different banks.
+  // Sums on their way out, [BatchRows][kColumns]: the padding keeps threads in different banks.
   static constexpr int kSumStride = kColumns + 4;
 
-  struct Shared {
-    union {
-      unsigned char stages[kStages][kStageBytes];  // x, codes, top bits, grids; 1024-byte aligned
-      float sums[BatchRows * kSumStride];
-    };
-    uint64_t full[kStages], empty[kStages];
-  };
+  // A stage: x, codes, top bits, grids.
+  using Shared = TileShared<kStages, kStageBytes, BatchRows * kSumStride>;
   static constexpr int kSharedBytes = sizeof(Shared) + 1024;  // room to align
 };
 

@@ -1,33 +1,14 @@
 // How fused_matmul's results leave.
 #pragma once
 
-#include <type_traits>
-
 #include "../common/hopper.cuh"
+#include "../common/pairs.cuh"
 #include "../common/store_four.cuh"
 #include "linear_gptq.h"
 
 namespace fewbit::cuda::gptq {
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-
-template <class T>
-__device__ __forceinline__ uint32_t narrow_pair(float first, float second) {
-  if constexpr (std::is_same_v<T, __half>) {
-    const __half2 pair = __floats2half2_rn(first, second);
-    return reinterpret_cast<const uint32_t&>(pair);
-  } else {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(first, second);
-    return reinterpret_cast<const uint32_t&>(pair);
-  }
-}
-
-// An 8 x 8 matrix of 16 bits whose rows lie in four lanes each, two elements to a lane.
-__device__ __forceinline__ uint32_t transposed(uint32_t pair) {
-  uint32_t result;
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
-  return result;
-}
 
 // Stores a warp's sums right from where wgmma leaves them, 16 outputs for each row of x, while copies into
 // shared memory go on. The output is of T, in whole units of 16 columns, at multiples of 8 bytes.
@@ -37,7 +18,7 @@ class WarpStore {
   __device__ __forceinline__ WarpStore(const LinearGptq& p, int first_column, int first_row,
                                        int lane)
       : rows_left_(p.rows - first_row - lane / 4),
-        is_whole_(first_column < p.weight.rows),
+        is_inside_(first_column < p.weight.rows),
         is_odd_(lane % 2),
         activation_(p.activation),
         step_(8 * p.out_stride) {
@@ -48,20 +29,21 @@ class WarpStore {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int64_t column = first_column + half * 8 + lane / 4;
-      bias_[half] = p.bias && is_whole_ ? load_float(p.bias, p.bias_dtype, column) : 0.0f;
+      bias_[half] = p.bias && is_inside_ ? load_float(p.bias, p.bias_dtype, column) : 0.0f;
     }
   }
 
-  // The next eight rows of x: for outputs `group` and eight behind it, of rows 2 part and the next.
+  // The next eight rows of x. A lane's sums are of output lane / 4 and the one eight behind it, two each: of
+  // row lane % 4 * 2 and the next.
   __device__ __forceinline__ void store(const float* sums) {
     float values[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) values[i] = activate(sums[i] + bias_[i / 2], activation_);
-    const uint32_t low = transposed(narrow_pair<T>(values[0], values[1])),
-                   high = transposed(narrow_pair<T>(values[2], values[3]));
+    const uint32_t low = transpose(pack<T>(values[0], values[1])),
+                   high = transpose(pack<T>(values[2], values[3]));
     // A lane and its neighbour have two outputs of both halves: each takes four of one.
     const uint32_t other = __shfl_xor_sync(0xffffffffu, is_odd_ ? low : high, 1);
-    if (rows_left_ > 0 && is_whole_) {
+    if (rows_left_ > 0 && is_inside_) {
       *reinterpret_cast<uint2*>(out_) = is_odd_ ? uint2{other, high} : uint2{low, other};
     }
     out_ += step_;
@@ -71,7 +53,7 @@ class WarpStore {
  private:
   T* out_;
   int64_t rows_left_;
-  bool is_whole_, is_odd_;
+  bool is_inside_, is_odd_;
   Activation activation_;
   int64_t step_;
   float bias_[2];

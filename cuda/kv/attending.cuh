@@ -181,7 +181,7 @@ struct Attending {
             weight[c] *= __low2float(value_pair[b][upper]);
           }
         }
-        weights[b][upper] = attention::transpose(attention::pack<__half>(weight[0], weight[1]));
+        weights[b][upper] = transpose(pack<__half>(weight[0], weight[1]));
       }
     }
   }

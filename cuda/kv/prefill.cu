@@ -100,7 +100,7 @@ struct CodedRows {
         x[j] = problem.query_value(of, head, element);
         if (!Dynamic) x[j] *= problem.scale_of(problem.key_grid, head_of_keys, element);
       }
-      out[i] = attention::pack<__half>(x[0], x[1]);
+      out[i] = pack<__half>(x[0], x[1]);
     }
     return {out[0], out[1], out[2], out[3]};
   }
@@ -154,8 +154,7 @@ struct CodedRows {
     };
     const float a = value(first, element), b = value(second, element + 1);
     auto* to = reinterpret_cast<uint32_t*>(problem.result<uint16_t>(of, head) + element);
-    *to = problem.dtype == DType::F16 ? attention::pack<__half>(a, b)
-                                      : attention::pack<__nv_bfloat16>(a, b);
+    *to = problem.dtype == DType::F16 ? pack<__half>(a, b) : pack<__nv_bfloat16>(a, b);
   }
 };
 

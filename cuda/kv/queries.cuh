@@ -157,7 +157,7 @@ struct QueryFragment {
           const float high = __half2float(__float2half_rn(x));
           part[half] = (group % 2 ? x - high : high) * (Bits != 8 && second ? kUpper : 1.0f);
         }
-        registers[i][second] = attention::pack<__half>(part[0], part[1]);
+        registers[i][second] = pack<__half>(part[0], part[1]);
       }
     }
     // Columns 2 * member and 2 * member + 1 are a lane's in the products' results.
